@@ -1,0 +1,168 @@
+"""danelawd and the danelaw command, as the lab runs them."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import time
+
+from namespace import ROOT
+from postfix import CONFIG, SPOOL
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+BUILD = os.environ.get("DANELAW_BUILD") or os.path.join(HERE, "..", "..", "milter")
+USER = "nobody"
+SOCKETS = SPOOL + "/danelaw"            # below the queue directory, where a chrooted smtpd can reach it
+STORE = ROOT + "/store"
+CONF = ROOT + "/danelaw.conf"
+CONTROL = ROOT + "/control.sock"
+
+
+class Danelawd:
+    """The daemon under test: its configuration, its life and its death."""
+
+    def __init__(self, lab):
+        self.lab, self.process, self.number = lab, None, 0
+        self.settings = {}
+
+    @staticmethod
+    def built():
+        return os.access(os.path.join(BUILD, "danelawd"), os.X_OK)
+
+    # --- configuration
+
+    def preset(self):
+        """The settings of DESIGN section 2 that the lab needs otherwise than preset."""
+        return {
+            "user": USER,
+            "milter": {"socket": f"unix:{SOCKETS}/milter.sock", "socket_group": "postfix",
+                       "queue_clients": ["127.0.0.1", "::1"]},
+            "maps": {"socket": f"unix:{SOCKETS}/map.sock", "socket_group": "postfix"},
+            "control": {"socket": f"unix:{CONTROL}"},
+            "http": {"listen": ""},
+            "resolver": {"root_hints": self.lab.zones.hints, "trust_anchor": [self.lab.zones.anchor]},
+            "store": {"directory": STORE},
+            "log": {"target": "stderr"},
+            "tables": {"mta": "postfix", "config_dir": CONFIG},
+        }
+
+    def configure(self, connectors=(), **groups):
+        """Writes danelaw.conf; groups are merged into the lab's presets; the value None drops a group."""
+        settings = self.preset()
+        for name, group in groups.items():
+            if group is None:
+                settings.pop(name, None)
+            elif isinstance(group, dict):
+                settings[name] = {k: v for k, v in {**settings.get(name, {}), **group}.items() if v is not None}
+            else:
+                settings[name] = group
+        self.settings = settings
+        text = "".join(f"{name} = {libconfig(value)};\n" for name, value in settings.items())
+        text += "connectors = (\n" + ",\n".join("  " + libconfig(c) for c in connectors) + "\n);\n"
+        with open(CONF + ".new", "w", encoding="utf-8") as out:
+            out.write(text)
+        os.replace(CONF + ".new", CONF)
+
+    # --- life
+
+    @property
+    def log(self):
+        return self.lab.log_path("danelawd")
+
+    def start(self, wait=20):
+        for directory in (SOCKETS, STORE):
+            os.makedirs(directory, exist_ok=True)
+            shutil.chown(directory, USER, "postfix")
+            os.chmod(directory, 0o750)
+        with open(self.log, "ab") as log:
+            self.process = subprocess.Popen([BUILD + "/danelawd", "-f", "-c", CONF], stdin=subprocess.DEVNULL,
+                                            stdout=log, stderr=log, start_new_session=True)
+        deadline = time.monotonic() + wait
+        while not self.ready():
+            if self.process.poll() is not None:
+                raise RuntimeError(f"danelawd ended with {self.process.returncode}: {self.tail()}")
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"danelawd is not ready after {wait} s: {self.tail()}")
+            time.sleep(0.05)
+
+    def ready(self):
+        done = self.cli("status")
+        return done.returncode == 0
+
+    def running(self):
+        return self.process is not None and self.process.poll() is None
+
+    def signal(self, number):
+        os.kill(self.process.pid, number)
+
+    def kill(self):
+        """kill -9; everything it left stays where it is."""
+        if self.running():
+            self.signal(signal.SIGKILL)
+        if self.process is not None:
+            self.process.wait()
+        self.process = None
+
+    def stop(self, patience=15):
+        """An orderly end; returns the exit status, or None if it had to be killed."""
+        if not self.running():
+            self.process = None
+            return None
+        self.signal(signal.SIGCONT)
+        self.signal(signal.SIGTERM)
+        try:
+            return self.process.wait(patience)
+        except subprocess.TimeoutExpired:
+            self.kill()
+            return None
+        finally:
+            self.process = None
+
+    def restart(self, connectors=(), **groups):
+        self.stop()
+        self.configure(connectors, **groups)
+        self.start()
+
+    # --- the command
+
+    def cli(self, *argv, conf=CONF, timeout=120):
+        return subprocess.run([BUILD + "/danelaw", "-c", conf, *argv], capture_output=True, text=True,
+                              timeout=timeout, check=False)
+
+    def ask(self, *argv, **more):
+        """The command's --json answer: a list of objects."""
+        done = self.cli("--json", *argv, **more)
+        try:
+            return [json.loads(line) for line in done.stdout.splitlines() if line.strip()]
+        except ValueError as fault:
+            raise RuntimeError(f"danelaw --json {' '.join(argv)}: exit {done.returncode}: {fault}: "
+                               f"{done.stdout[:500]} {done.stderr[:500]}") from fault
+
+    def lines(self):
+        try:
+            with open(self.log, encoding="utf-8", errors="replace") as file:
+                return file.read().splitlines()
+        except FileNotFoundError:
+            return []
+
+    def about(self, *words, limit=15):
+        return [line for line in self.lines() if any(w in line for w in words)][-limit:]
+
+    def tail(self, lines=15):
+        return "\n".join(self.lines()[-lines:])
+
+
+def libconfig(value):
+    """A value in libconfig's words: dict = group, list = array of scalars, tuple = list."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, (int, float)):
+        return str(value)
+    if isinstance(value, str):
+        return '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
+    if isinstance(value, list):
+        return "[ " + ", ".join(map(libconfig, value)) + " ]"
+    if isinstance(value, tuple):
+        return "( " + ", ".join(map(libconfig, value)) + " )"
+    return "{ " + " ".join(f"{k} = {libconfig(v)};" for k, v in value.items()) + " }"

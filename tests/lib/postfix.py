@@ -1,0 +1,244 @@
+"""The sending Postfix: Debian's own layout, chroot and all, mounted over the machine's directories.
+
+Inside the namespace /etc/postfix, /var/spool/postfix and /var/lib/postfix are the lab's, so that sendmail(1),
+postconf(1) and "danelaw setup postfix" work without options, as for an administrator.
+"""
+
+import collections
+import glob
+import os
+import re
+import shutil
+import subprocess
+import threading
+import time
+
+from namespace import ROOT, cover_directory, run
+
+CONFIG, SPOOL, DATA = "/etc/postfix", "/var/spool/postfix", "/var/lib/postfix"
+LOG = ROOT + "/log/mail.log"
+MAILBOX = ROOT + "/mailbox"             # of every local user of the lab
+CHROOT_FILES = ("resolv.conf", "hosts", "services", "nsswitch.conf", "localtime")
+
+MAIN = f"""
+compatibility_level = 3.6
+myhostname = mail.sender.example
+mydomain = sender.example
+myorigin = sender.example
+mydestination = sender.example
+mynetworks = 127.0.0.0/8 [::1]/128
+inet_interfaces = loopback-only
+inet_protocols = all
+queue_directory = {SPOOL}
+data_directory = {DATA}
+maillog_file = {LOG}
+maillog_file_prefixes = {ROOT}
+alias_maps = $default_database_type:{CONFIG}/aliases
+alias_database = $alias_maps
+virtual_alias_maps = $default_database_type:{CONFIG}/virtual
+recipient_delimiter = +
+smtpd_relay_restrictions = permit_mynetworks, permit_sasl_authenticated, reject_unauth_destination
+smtpd_sasl_type = dovecot
+smtpd_sasl_path = private/auth
+smtpd_recipient_limit = 3000
+smtpd_client_connection_count_limit = 0
+smtpd_peername_lookup = no
+# The site itself is lax, so that whatever leaves a strict road is seen to leave.
+smtp_tls_security_level = may
+smtp_tls_loglevel = 1
+smtp_connect_timeout = 5s
+smtp_helo_timeout = 20s
+smtp_starttls_timeout = 20s
+default_process_limit = 250
+biff = no
+"""
+
+
+class Postfix:
+    """Configuration, control and queue of the lab's Postfix."""
+
+    def __init__(self):
+        self.log = MailLog(LOG)
+
+    def install(self, database_type="", main_more="", aliases=(), virtual=()):
+        for path, mode in ((CONFIG, 0o755), (SPOOL, 0o755), (DATA, 0o755)):
+            ours = ROOT + "/postfix" + path
+            if path == CONFIG:
+                shutil.copytree(path, ours, symlinks=True)
+            os.makedirs(ours, mode, exist_ok=True)
+            cover_directory(path, ours)
+        shutil.chown(DATA, "postfix", "postfix")
+        with open(CONFIG + "/main.cf", "w", encoding="ascii") as out:
+            out.write(MAIN + main_more)
+            if database_type:
+                out.write(f"default_database_type = {database_type}\n")
+        self._write_master()
+        self.write_table("aliases", [f"{name}: {to}" for name, to in aliases], "postalias")
+        self.write_table("virtual", [f"{name} {to}" for name, to in virtual], "postmap")
+        os.makedirs(MAILBOX, exist_ok=True)
+        os.chmod(MAILBOX, 0o777)
+        self._furnish_chroot()
+
+    @staticmethod
+    def _write_master():
+        """Debian's master.cf as it comes, and the submission service that it has as a comment."""
+        source = "/usr/share/postfix/master.cf.dist"
+        if not os.path.exists(source):
+            source = CONFIG + "/master.cf.proto"
+        shutil.copy(source, CONFIG + "/master.cf")
+        run("postconf", "-Me", "submission/inet=submission inet n - y - - smtpd")
+        run("postconf", "-Pe", "submission/inet/smtpd_sasl_auth_enable=yes",
+            "submission/inet/smtpd_client_restrictions=permit_sasl_authenticated,reject",
+            "submission/inet/syslog_name=postfix/submission")
+
+    @staticmethod
+    def _furnish_chroot():
+        os.makedirs(SPOOL + "/etc", exist_ok=True)
+        for name in CHROOT_FILES:
+            if os.path.exists("/etc/" + name):
+                shutil.copy("/etc/" + name, SPOOL + "/etc/" + name)
+        for library in glob.glob("/lib/*/libnss_*.so.2"):
+            os.makedirs(SPOOL + os.path.dirname(library), exist_ok=True)
+            shutil.copy(library, SPOOL + library)
+
+    @staticmethod
+    def write_table(name, lines, tool="postmap"):
+        with open(f"{CONFIG}/{name}", "w", encoding="utf-8") as out:
+            out.write("".join(line + "\n" for line in lines))
+        kind = run("postconf", "-hx", "default_database_type").strip()
+        run(tool, f"{kind}:{CONFIG}/{name}")
+
+    @staticmethod
+    def set(*settings):
+        run("postconf", "-e", *settings)
+
+    @staticmethod
+    def apply(printed):
+        """Does with the sections "# main.cf" and "# master.cf" what an administrator would: adds the lines."""
+        section = None
+        pieces = {"main.cf": [], "master.cf": []}
+        for line in printed.splitlines():
+            title = re.match(r"#\s*(?:\S*/)?(main\.cf|master\.cf)\b", line)
+            if title:
+                section = title[1]
+            elif section:
+                pieces[section].append(line)
+        for name, lines in pieces.items():
+            with open(f"{CONFIG}/{name}", "a", encoding="utf-8") as out:
+                out.write("\n".join(lines) + "\n")
+
+    def start(self):
+        run("postfix", "start")
+
+    def stop(self):
+        run("postfix", "stop")
+
+    def reload(self):
+        run("postfix", "reload")
+
+    @staticmethod
+    def flush():
+        run("postqueue", "-f")
+
+    @staticmethod
+    def queue():
+        """The mail queue, as postqueue -j tells it: a list of dictionaries."""
+        import json
+        return [json.loads(line) for line in run("postqueue", "-j").splitlines()]
+
+    @staticmethod
+    def empty_queue():
+        run("postsuper", "-d", "ALL")
+
+    @staticmethod
+    def inject(sender, recipients, message, user=None):
+        """Mail by sendmail(1), as any user of the machine sends it."""
+        argv = ["/usr/sbin/sendmail", "-i", "-f", sender, "--", *recipients]
+        done = subprocess.run(argv, input=message, capture_output=True, text=True, user=user, check=False)
+        return done.returncode, done.stderr.strip()
+
+    @staticmethod
+    def mailbox(name):
+        try:
+            with open(f"{MAILBOX}/{name}", encoding="utf-8", errors="replace") as file:
+                return file.read()
+        except FileNotFoundError:
+            return ""
+
+
+Delivery = collections.namedtuple("Delivery", "time service pid queue_id to relay dsn status text tls")
+
+
+class MailLog:
+    """Reads Postfix's log as it grows; knows which message met which fate."""
+
+    LINE = re.compile(r"^\S+ +\d+ [\d:]+ \S+ (postfix\S*)\[(\d+)\]: (.*)$")
+    FATE = re.compile(r"^(\w+): to=<(.*?)>, .*?relay=(\S+?), .*dsn=([\d.]+), status=(\w+) \((.*)\)$")
+    TLS = re.compile(r"^(Verified|Trusted|Untrusted|Anonymous) TLS connection established to ([^\s:]+)")
+
+    def __init__(self, path):
+        self.path, self.offset, self.rest = path, 0, ""
+        self.lock = threading.RLock()
+        self.lines = []                                 # all of it
+        self.deliveries = []
+        self.by_id = collections.defaultdict(set)       # Message-ID -> queue ids
+        self.by_queue_id = collections.defaultdict(list)
+        self.tls = {}                                   # pid -> (quality, relay)
+
+    def read(self):
+        with self.lock:
+            try:
+                with open(self.path, encoding="utf-8", errors="replace") as file:
+                    file.seek(self.offset)
+                    text = file.read()
+                    self.offset = file.tell()
+            except FileNotFoundError:
+                return
+            *lines, self.rest = (self.rest + text).split("\n")
+            for line in lines:
+                self._take(line)
+
+    def _take(self, line):
+        self.lines.append(line)
+        head = self.LINE.match(line)
+        if not head:
+            return
+        service, pid, text = head.groups()
+        if service.endswith("/cleanup"):
+            words = re.match(r"(\w+): message-id=(.*)", text)
+            if words:
+                self.by_id[words[2]].add(words[1])
+        quality = self.TLS.match(text)
+        if quality:
+            self.tls[pid] = (quality[1], quality[2])
+        fate = self.FATE.match(text)
+        if fate:
+            queue_id, to, relay, dsn, status, why = fate.groups()
+            seen, at = self.tls.get(pid, (None, None))
+            tls = seen if at == relay.rpartition(":")[0] else None
+            entry = Delivery(time.time(), service, pid, queue_id, to, relay, dsn, status, why, tls)
+            self.deliveries.append(entry)
+            self.by_queue_id[queue_id].append(entry)
+
+    def fates(self, message_id, recipient=None):
+        """All that happened so far to a message, oldest first; recipients compare without regard to case."""
+        self.read()
+        with self.lock:
+            found = [d for q in self.by_id.get(message_id, ()) for d in self.by_queue_id.get(q, ())]
+        if recipient is not None:
+            found = [d for d in found if d.to.lower() == recipient.lower()]
+        return sorted(found, key=lambda d: d.time)
+
+    def about(self, *words, limit=25):
+        """The last lines that mention any of the words, for somebody who looks for a fault."""
+        self.read()
+        with self.lock:
+            return [line for line in self.lines if any(w in line for w in words)][-limit:]
+
+    def mark(self):
+        self.read()
+        return len(self.lines)
+
+    def since(self, mark):
+        self.read()
+        return self.lines[mark:]
