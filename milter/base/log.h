@@ -1,0 +1,19 @@
+#ifndef DANELAW_BASE_LOG_H
+#define DANELAW_BASE_LOG_H
+
+#include <stdbool.h>
+
+enum log_level { LOG_LEVEL_ERROR = 0, LOG_LEVEL_WARNING, LOG_LEVEL_INFO, LOG_LEVEL_DEBUG };
+
+/* Where the log goes: syslog with a facility, or standard error. Call before threads start; log_set_level any time. */
+bool log_open(const char *program, bool to_syslog, const char *facility);
+void log_set_level(enum log_level level);
+bool log_level_parse(const char *word, enum log_level *ret);
+
+/* One line, in words for an administrator. Any thread. */
+void log_error(const char *format, ...) __attribute__((format(printf, 1, 2)));
+void log_warning(const char *format, ...) __attribute__((format(printf, 1, 2)));
+void log_info(const char *format, ...) __attribute__((format(printf, 1, 2)));
+void log_debug(const char *format, ...) __attribute__((format(printf, 1, 2)));
+
+#endif

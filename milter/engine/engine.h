@@ -1,0 +1,82 @@
+#ifndef DANELAW_ENGINE_ENGINE_H
+#define DANELAW_ENGINE_ENGINE_H
+
+#include "base/settings.h"
+#include "lookup/lookup.h"
+#include "policy/decide.h"
+#include "policy/ruleset.h"
+
+/*
+ * Answers a question: connector, evidence, decision, record. All functions may be called by any thread.
+ */
+struct engine;
+
+/* Who asks, and about what. */
+struct question {
+    struct ruleset *rules;          /* borrowed; NULL: today's */
+    struct address to, from;
+    const char *queue_id;           /* NULL: the MTA has none yet */
+};
+
+struct answer {
+    struct ruleset *rules;          /* a reference of ours */
+    const struct connector *connector;      /* lives as long as rules */
+    struct evidence *found;         /* a reference of ours; NULL: not known yet, and nobody had to wait for it */
+    struct next_hop hop;            /* what was judged: the domain, or the smart host that decided */
+    struct decision decision;
+    int64_t took_ms;
+};
+
+enum map_table { MAP_POSTFIX_TLS = 0, MAP_POSTFIX_MANDATORY };
+
+/* A map question on its way; done is called exactly once, maybe inside the call, on any thread. */
+struct pending {
+    void (*done)(struct pending *self, const char *policy); /* NULL: TEMP; "": nothing to say (site); borrowed for the call */
+};
+
+struct engine_status {
+    bool resolver_proven;           /* the self-check's last word */
+    bool resolver_checked;          /* it has had one */
+    char resolver_why[192];
+    int64_t resolver_since;         /* wall seconds */
+    size_t evidence_entries, evidence_searching;
+    uint64_t asked, answered_hot, searches, held, delivered, passed;
+};
+
+/* Takes lookup; shares rules. set must outlive the engine. Starts the watch. */
+struct engine *engine_open(const struct settings *set, struct lookup *lookup, struct ruleset *rules);
+/* Ends the watch, lets those who wait go (as if DNS had failed), waits for askers to leave, frees everything. */
+void engine_close(struct engine *e);                            /* NULL is welcome */
+
+/* Today's rules; gives a reference. */
+struct ruleset *engine_rules(struct engine *e);
+/* Takes rules; questions under way keep the old ones. */
+void engine_adopt(struct engine *e, struct ruleset *rules);
+
+/*
+ * Decides about a recipient, in the asker's thread. Only a mandatory one ever waits for evidence, until clock_ms()
+ * reaches deadline_ms (late: hold, dns-temp); for all others cold evidence starts the search and the answer has none.
+ * Logs and counts. answer_done() ends the answer's life.
+ */
+void engine_ask_by(struct engine *e, const struct question *q, int64_t deadline_ms, struct answer *ret);
+void answer_done(struct answer *a);
+
+/* The whole policy for a next hop as one of the MTA's tables asks it. The caller keeps the time; late answers still arrive. */
+void engine_ask_map(struct engine *e, enum map_table table, const struct next_hop *hop, struct pending *answer);
+/* One line on what would happen to a recipient, for people. Decides on what is known now; starts the search where nothing is. */
+void engine_explain(struct engine *e, const struct address *to, struct text *ret);
+
+/* Evidence as it lies in the cache, expired or not, nothing started; gives a reference, or NULL. since: wall seconds. */
+struct evidence *engine_peek(struct engine *e, const struct next_hop *hop, int64_t *ret_since);
+void engine_status(struct engine *e, struct engine_status *ret);
+
+/* Evidence about a next hop now, waiting until deadline_ms; gives a reference, never NULL. For danelaw check. */
+struct evidence *engine_look(struct engine *e, const struct next_hop *hop, int64_t deadline_ms);
+
+/*
+ * Several next hops tried in order are as good as their first that may be delivered to. Pure, so that all who list
+ * connectors say the same. found[i] may be NULL (not known). Returns the index that decided.
+ */
+size_t engine_decide_list(const struct connector *c, struct evidence *const found[], size_t count, struct decision *ret);
+
+#endif

@@ -1,0 +1,34 @@
+#ifndef DANELAW_MTA_TABLES_H
+#define DANELAW_MTA_TABLES_H
+
+#include "base/settings.h"
+#include "base/text.h"
+#include "policy/ruleset.h"
+
+/*
+ * The transport table that puts partners on their roads, even while the daemon is dead. Any thread, one process at a
+ * time (a lock file sees to that).
+ */
+
+/* Domains that the MTA itself delivers or relays for; a wildcard must not swallow them. */
+struct tables_own {
+    const char *const *domains;
+    size_t count;
+};
+
+/* The table's text: one line a key, sorted, strictest road first in doubt. Pure. */
+void tables_render(const struct ruleset *rules, const struct tables_own *own, struct text *ret);
+
+/*
+ * Makes the table current: renders, writes `.new`, indexes it, reads every key back, fsyncs, renames index then source.
+ * Nothing is touched if nothing changed; on any failure the old pair stays. tables.mta = "none": nothing to do, true.
+ */
+bool tables_write(const struct settings *set, const struct ruleset *rules, bool *ret_changed, struct fault *why);
+
+/* Whether the table is what tables_write would make. false: it is not, or that can't be told; why says so. */
+bool tables_current(const struct settings *set, const struct ruleset *rules, struct fault *why);
+
+/* The table as Postfix names it: `hash:/var/lib/danelaw/postfix/transport`. */
+bool tables_name(const struct settings *set, struct text *ret, struct fault *why);
+
+#endif

@@ -1,0 +1,60 @@
+#ifndef DANELAW_POLICY_CONNECTOR_H
+#define DANELAW_POLICY_CONNECTOR_H
+
+#include "base/domain.h"
+#include "policy/terms.h"
+
+#include <stddef.h>
+
+/* Where mail goes: a transport of the MTA. */
+struct route {
+    const char *name;
+    const char *transport;
+    const char *next_hop;           /* "": the recipient's own domain, or the connector's smart hosts */
+    enum tls_level tls;             /* what the transport itself demands, for those that stand in for ours */
+    const char *const *tls_match;
+    size_t tls_match_count;
+};
+
+enum pattern_kind { PATTERN_EVERYONE = 0, PATTERN_BELOW, PATTERN_DOMAIN, PATTERN_ADDRESS, PATTERN_NULL_SENDER };
+
+/* `*`, `*.d`, `d`, `user@d`, `<>` */
+struct pattern {
+    enum pattern_kind kind;
+    const char *local;              /* lower-case ASCII; PATTERN_ADDRESS only */
+    const char *domain;             /* A-labels */
+};
+
+/* A partner rule. Frozen with its ruleset; all pointers live as long as that. */
+struct connector {
+    const char *name;               /* "(default)" for the one that answers last */
+    const char *comment;
+    const char *file;               /* where it was written */
+    unsigned line;
+    bool is_default;
+    const struct pattern *recipients, *senders;
+    size_t recipient_count, sender_count;       /* no senders: anyone's mail */
+    const struct next_hop *smart_hosts;
+    size_t smart_host_count;
+    enum mode smtp_dane, mta_sts;
+    enum require require;
+    enum tls_level tls;             /* the floor: site, may, encrypt, verify or secure */
+    const char *const *tls_match;
+    size_t tls_match_count;
+    const struct route *route;
+    enum on_hold on_hold;
+};
+
+/* Whether mail under it may ever be held for want of authentication. */
+static inline bool connector_is_mandatory(const struct connector *c)
+{
+    return c->smtp_dane == MODE_MANDATORY || c->mta_sts == MODE_MANDATORY;
+}
+
+/* Whether it asks for nothing at all, so that its mail needs no road of ours. */
+static inline bool connector_is_idle(const struct connector *c)
+{
+    return c->smtp_dane == MODE_NONE && c->mta_sts == MODE_NONE && c->tls == TLS_SITE && c->smart_host_count == 0;
+}
+
+#endif

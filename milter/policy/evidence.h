@@ -1,0 +1,55 @@
+#ifndef DANELAW_POLICY_EVIDENCE_H
+#define DANELAW_POLICY_EVIDENCE_H
+
+#include "base/domain.h"
+#include "policy/dns.h"
+#include "policy/terms.h"
+
+#include <stdatomic.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/* An MX host as judged. */
+struct evidence_host {
+    const char *name;
+    uint16_t preference;
+    enum host_state state;
+    bool addresses_secure;
+    bool sts_match;             /* the policy domain's enforce policy lists it (RFC 8461 4.1) */
+};
+
+/* What is known about a next hop. Frozen once it is shared; counted. Zeroed, it holds. */
+struct evidence {
+    enum dane_state dane;
+    enum sts_state sts;
+    bool mx_secure;
+    bool mx_failed;             /* the MX could not be had, so that no host of the policy can be named */
+    bool blind;                 /* the resolver can't validate, and the site wants its floor meanwhile (resolver.when_broken) */
+    int64_t fresh_until;        /* clock_ms() */
+    const char *why;            /* the DANE state in words */
+    size_t host_count;
+    const struct evidence_host *hosts;
+    atomic_uint users;
+};
+
+/*
+ * Judges DNS answers (DESIGN of the states: RFC 7672 2.2, RFC 7505). Pure. Gives evidence with one user; its
+ * fresh_until is now_ms plus the lifetime that the answers allow. The STS half is absent until somebody fills it in.
+ */
+struct evidence *dane_judge(const struct dns_answers *answers, int64_t now_ms);
+
+/* One host, with the reason in words. Pure. */
+enum host_state dane_judge_host(const struct dns_host *host, struct fault *why);
+/* The TLSA records that count for the host: the CNAME-expanded name's where it has some, else its own (RFC 7672 2.2.2). */
+const struct dns_tlsa_set *dane_tlsa_of(const struct dns_host *host);
+/* Usable for SMTP: usage 2 or 3, selector 0 or 1, matching 0, 1 or 2, data that fit (RFC 7672 3.1). Pure. */
+bool dane_tlsa_usable(const struct dns_tlsa *record, struct fault *why);
+/* At least one address family is known, and secure (RFC 7672 2.2.2). Pure. */
+bool dane_addresses_secure(const struct dns_host *host);
+
+/* Evidence of a kind for which nothing was looked up: a failure of ours, or a resolver that can't validate. */
+struct evidence *evidence_new(enum dane_state dane, const char *why, int64_t fresh_until);
+struct evidence *evidence_ref(struct evidence *e);
+void evidence_unref(struct evidence *e);                /* NULL is welcome */
+
+#endif

@@ -1,0 +1,66 @@
+#include "policy/index.h"
+
+#include "base/hash.h"
+#include "base/memory.h"
+
+#include <string.h>
+
+struct index_slot {
+    const char *key;                /* NULL: free */
+    struct index_link *first, *last;
+    uint64_t hash;
+};
+
+/* Where the key is, or would be. */
+static struct index_slot *seek(const struct index *x, const char *key, uint64_t hash)
+{
+    size_t at = (size_t)hash & (x->room - 1);
+
+    while (x->slots[at].key != NULL && (x->slots[at].hash != hash || strcmp(x->slots[at].key, key) != 0))
+        at = (at + 1) & (x->room - 1);
+    return &x->slots[at];
+}
+
+static void grow(struct index *x)
+{
+    struct index old = *x;
+    size_t i;
+
+    x->room = old.room == 0 ? 16 : old.room * 2;
+    x->slots = mem_array(x->room, sizeof(*x->slots));
+    for (i = 0; i < old.room; i++) {
+        if (old.slots[i].key != NULL)
+            *seek(x, old.slots[i].key, old.slots[i].hash) = old.slots[i];
+    }
+    free(old.slots);
+}
+
+void index_add(struct index *x, struct arena *memory, const char *key, const struct connector *c)
+{
+    struct index_link *link = arena_take(memory, sizeof(*link));
+    struct index_slot *slot;
+    uint64_t hash = hash_text(key);
+
+    if (x->used * 3 >= x->room * 2)
+        grow(x);
+    slot = seek(x, key, hash);
+    link->connector = c;
+    if (slot->key == NULL) {
+        *slot = (struct index_slot){ .key = key, .first = link, .hash = hash };
+        x->used++;
+    } else {
+        slot->last->next = link;
+    }
+    slot->last = link;
+}
+
+const struct index_link *index_find(const struct index *x, const char *key)
+{
+    return x->room == 0 ? NULL : seek(x, key, hash_text(key))->first;
+}
+
+void index_done(struct index *x)
+{
+    free(x->slots);
+    *x = (struct index){ 0 };
+}

@@ -1,0 +1,64 @@
+#include "policy/reply.h"
+
+#include "base/text.h"
+
+#include <stdio.h>
+
+/* The sentence behind a reason; %1$s the domain, %2$s the connector. Every case spelled out, the careful one last. */
+static const char *sentence(enum reason reason)
+{
+    switch (reason) {
+    case REASON_DANE_REQUIRED:
+        return "%1$s publishes no usable DANE records, and the connector \"%2$s\" requires them";
+    case REASON_DNSSEC_INVALID:
+        return "the DNSSEC signatures of %1$s are invalid; connector \"%2$s\"";
+    case REASON_TLSA_INVALID:
+        return "no mail server of %1$s shows a certificate that matches its DANE records; connector \"%2$s\"";
+    case REASON_STS_REQUIRED:
+        return "%1$s publishes no MTA-STS policy in enforce mode, and the connector \"%2$s\" requires one";
+    case REASON_STS_MX_MISMATCH:
+        return "no mail server of %1$s is listed in its MTA-STS policy; connector \"%2$s\"";
+    case REASON_STS_FETCH_ERROR:
+        return "the MTA-STS policy of %1$s can not be fetched, and the connector \"%2$s\" requires it";
+    case REASON_DNS_TEMP:
+        return "the DNS of %1$s does not answer at the moment; connector \"%2$s\"";
+    case REASON_NONE:
+    case REASON_INTERNAL:
+        break;
+    }
+    return "the transport security of %1$s can not be judged at the moment; connector \"%2$s\"";
+}
+
+static const char *enhanced_code(enum reason reason)
+{
+    switch (reason) {
+    case REASON_DANE_REQUIRED:
+    case REASON_DNSSEC_INVALID:
+    case REASON_TLSA_INVALID:
+    case REASON_STS_REQUIRED:
+    case REASON_STS_MX_MISMATCH:
+    case REASON_STS_FETCH_ERROR:
+        return "4.7.5";
+    case REASON_DNS_TEMP:
+        return "4.4.3";
+    case REASON_NONE:
+    case REASON_INTERNAL:
+        break;
+    }
+    return "4.3.0";
+}
+
+void reply_hold(enum reason reason, const struct connector *connector, const char *domain, struct reply *ret)
+{
+    char raw[REPLY_TEXT_MAX + 1], printable[REPLY_TEXT_MAX + 1];
+
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wformat-nonliteral"    /* every format above takes these two texts */
+    snprintf(raw, sizeof(raw), sentence(reason), domain, connector->name);
+#pragma GCC diagnostic pop
+    ret->code = "451";
+    ret->enhanced = enhanced_code(reason);
+    text_printable(raw, false, printable, sizeof(printable));
+    snprintf(ret->text, sizeof(ret->text), "%s: %.*s", reason == REASON_NONE ? "internal" : reason_word(reason),
+             REPLY_TEXT_MAX - 20, printable);
+}

@@ -1,0 +1,18 @@
+#ifndef DANELAW_POLICY_REPLY_H
+#define DANELAW_POLICY_REPLY_H
+
+#include "policy/connector.h"
+#include "policy/terms.h"
+
+enum { REPLY_TEXT_MAX = 400 };
+
+/* An SMTP reply in the parts that libmilter wants. */
+struct reply {
+    const char *code, *enhanced;
+    char text[REPLY_TEXT_MAX + 1];      /* one line of ASCII, a `%` is one `%` */
+};
+
+/* Why a recipient is held, for a help desk: `REASON: sentence`. domain is the one that was judged. Pure. */
+void reply_hold(enum reason reason, const struct connector *connector, const char *domain, struct reply *ret);
+
+#endif

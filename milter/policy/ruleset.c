@@ -1,0 +1,412 @@
+#include "policy/ruleset.h"
+
+#include "base/memory.h"
+#include "policy/index.h"
+
+#include <stdatomic.h>
+#include <stdio.h>
+#include <string.h>
+
+enum { KEY_SIZE = ADDRESS_LOCAL_SIZE + 258 };
+
+struct ruleset {
+    struct arena *memory;
+    const struct connector **all;
+    size_t count, room;
+    const struct route **routes;
+    size_t route_count;
+    const struct connector *fallback;           /* (default) */
+    struct index by_pattern;                    /* `user@d`, `d`, `.d`, `*` */
+    struct index by_name, by_smart_host, by_user_domain;
+    atomic_uint users;
+};
+
+struct ruleset *ruleset_new(void)
+{
+    struct ruleset *rules = mem_zero(sizeof(*rules));
+
+    rules->memory = arena_new();
+    atomic_init(&rules->users, 1);
+    return rules;
+}
+
+struct arena *ruleset_memory(struct ruleset *rules)
+{
+    return rules->memory;
+}
+
+struct ruleset *ruleset_ref(struct ruleset *rules)
+{
+    atomic_fetch_add_explicit(&rules->users, 1, memory_order_relaxed);
+    return rules;
+}
+
+void ruleset_unref(struct ruleset *rules)
+{
+    if (rules == NULL || atomic_fetch_sub_explicit(&rules->users, 1, memory_order_acq_rel) != 1)
+        return;
+    index_done(&rules->by_pattern);
+    index_done(&rules->by_name);
+    index_done(&rules->by_smart_host);
+    index_done(&rules->by_user_domain);
+    arena_free(rules->memory);
+    free(rules->all);
+    free(rules->routes);
+    free(rules);
+}
+
+void ruleset_add_route(struct ruleset *rules, const struct route *route)
+{
+    size_t i;
+
+    for (i = 0; i < rules->route_count; i++) {
+        if (strcmp(rules->routes[i]->name, route->name) == 0) {
+            rules->routes[i] = route;
+            return;
+        }
+    }
+    rules->routes = mem_grow(rules->routes, rules->route_count + 1, sizeof(*rules->routes));
+    rules->routes[rules->route_count++] = route;
+}
+
+void ruleset_add(struct ruleset *rules, const struct connector *c)
+{
+    if (rules->count == rules->room) {
+        rules->room = rules->room == 0 ? 16 : rules->room * 2;
+        rules->all = mem_grow(rules->all, rules->room, sizeof(*rules->all));
+    }
+    rules->all[rules->count++] = c;
+}
+
+void ruleset_set_default(struct ruleset *rules, const struct connector *c)
+{
+    rules->fallback = c;
+}
+
+/* The text under which a pattern is found. */
+static void key_of(const struct pattern *p, char ret[static KEY_SIZE])
+{
+    switch (p->kind) {
+    case PATTERN_ADDRESS:
+        snprintf(ret, KEY_SIZE, "%s@%s", p->local, p->domain);
+        return;
+    case PATTERN_DOMAIN:
+        snprintf(ret, KEY_SIZE, "%s", p->domain);
+        return;
+    case PATTERN_BELOW:
+        snprintf(ret, KEY_SIZE, ".%s", p->domain);
+        return;
+    case PATTERN_EVERYONE:
+    case PATTERN_NULL_SENDER:
+        break;
+    }
+    snprintf(ret, KEY_SIZE, "*");
+}
+
+static void index_connector(struct ruleset *rules, const struct connector *c)
+{
+    char key[KEY_SIZE], hop[NEXT_HOP_TEXT_SIZE];
+    size_t i;
+
+    index_add(&rules->by_name, rules->memory, c->name, c);
+    for (i = 0; i < c->recipient_count; i++) {
+        const struct pattern *p = &c->recipients[i];
+
+        key_of(p, key);
+        index_add(&rules->by_pattern, rules->memory,
+                  p->kind == PATTERN_DOMAIN ? p->domain : arena_text(rules->memory, key), c);
+        if (p->kind == PATTERN_ADDRESS)
+            index_add(&rules->by_user_domain, rules->memory, p->domain, c);
+    }
+    for (i = 0; i < c->smart_host_count; i++) {
+        next_hop_print(&c->smart_hosts[i], hop);
+        index_add(&rules->by_smart_host, rules->memory, arena_text(rules->memory, hop), c);
+    }
+}
+
+void ruleset_freeze(struct ruleset *rules)
+{
+    size_t i;
+
+    for (i = 0; i < rules->count; i++)
+        index_connector(rules, rules->all[i]);
+}
+
+const struct route *ruleset_route(const struct ruleset *rules, const char *name)
+{
+    size_t i;
+
+    for (i = 0; i < rules->route_count; i++) {
+        if (strcmp(rules->routes[i]->name, name) == 0)
+            return rules->routes[i];
+    }
+    return NULL;
+}
+
+size_t ruleset_route_count(const struct ruleset *rules)
+{
+    return rules->route_count;
+}
+
+const struct route *ruleset_route_at(const struct ruleset *rules, size_t index)
+{
+    return rules->routes[index];
+}
+
+size_t ruleset_count(const struct ruleset *rules)
+{
+    return rules->count;
+}
+
+const struct connector *ruleset_at(const struct ruleset *rules, size_t index)
+{
+    return rules->all[index];
+}
+
+const struct connector *ruleset_named(const struct ruleset *rules, const char *name)
+{
+    const struct index_link *link = index_find(&rules->by_name, name);
+
+    return link == NULL ? NULL : link->connector;
+}
+
+const struct connector *ruleset_default(const struct ruleset *rules)
+{
+    return rules->fallback;
+}
+
+/* name is a proper subdomain of parent. */
+static bool is_below(const char *name, const char *parent)
+{
+    size_t length = strlen(name), tail = strlen(parent);
+
+    return length > tail + 1 && name[length - tail - 1] == '.' && strcmp(name + length - tail, parent) == 0;
+}
+
+bool pattern_matches(const struct pattern *p, const struct address *a)
+{
+    char local[ADDRESS_LOCAL_SIZE];
+
+    switch (p->kind) {
+    case PATTERN_EVERYONE:
+        return true;
+    case PATTERN_NULL_SENDER:
+        return a->kind == ADDRESS_NULL;
+    case PATTERN_BELOW:
+        return a->kind == ADDRESS_DOMAIN && is_below(a->domain.name, p->domain);
+    case PATTERN_DOMAIN:
+        return a->kind == ADDRESS_DOMAIN && strcmp(a->domain.name, p->domain) == 0;
+    case PATTERN_ADDRESS:
+        if (a->kind != ADDRESS_DOMAIN || strcmp(a->domain.name, p->domain) != 0)
+            return false;
+        address_fold_local(a, local);
+        return strcmp(local, p->local) == 0;
+    }
+    return false;
+}
+
+char *pattern_print(const struct pattern *p, char *ret, size_t size)
+{
+    switch (p->kind) {
+    case PATTERN_EVERYONE:
+        snprintf(ret, size, "*");
+        break;
+    case PATTERN_NULL_SENDER:
+        snprintf(ret, size, "<>");
+        break;
+    case PATTERN_BELOW:
+        snprintf(ret, size, "*.%s", p->domain);
+        break;
+    case PATTERN_DOMAIN:
+        snprintf(ret, size, "%s", p->domain);
+        break;
+    case PATTERN_ADDRESS:
+        snprintf(ret, size, "%s@%s", p->local, p->domain);
+        break;
+    }
+    return ret;
+}
+
+/*
+ * The ranks that may rule a recipient, strongest first: user@d, d, .d's parents from the longest, *. A walk hands each
+ * rank's connectors to the visitor until one returns true.
+ */
+struct walk {
+    bool (*visit)(struct walk *self, const struct index_link *rank);
+};
+
+static bool visit_key(const struct ruleset *rules, const char *key, struct walk *w)
+{
+    const struct index_link *rank = index_find(&rules->by_pattern, key);
+
+    return rank != NULL && w->visit(w, rank);
+}
+
+/* `.name`, `.parent of name`, ... */
+static bool visit_below(const struct ruleset *rules, const char *name, struct walk *w)
+{
+    char key[256];
+
+    for (; name != NULL; name = domain_parent(name)) {
+        snprintf(key, sizeof(key), ".%s", name);
+        if (visit_key(rules, key, w))
+            return true;
+    }
+    return false;
+}
+
+static void walk_ranks(const struct ruleset *rules, const struct pattern *from, struct walk *w)
+{
+    char key[KEY_SIZE];
+
+    switch (from->kind) {
+    case PATTERN_ADDRESS:
+        key_of(from, key);
+        if (visit_key(rules, key, w))
+            return;
+        __attribute__((fallthrough));
+    case PATTERN_DOMAIN:
+        if (visit_key(rules, from->domain, w))
+            return;
+        if (domain_parent(from->domain) != NULL && visit_below(rules, domain_parent(from->domain), w))
+            return;
+        break;
+    case PATTERN_BELOW:
+        if (visit_below(rules, from->domain, w))
+            return;
+        break;
+    case PATTERN_EVERYONE:
+    case PATTERN_NULL_SENDER:
+        break;
+    }
+    visit_key(rules, "*", w);
+}
+
+struct find_walk {
+    struct walk walk;
+    const struct address *sender;
+    const struct connector *found;
+};
+
+static bool sender_matches(const struct connector *c, const struct address *from)
+{
+    size_t i;
+
+    for (i = 0; i < c->sender_count; i++) {
+        if (pattern_matches(&c->senders[i], from))
+            return true;
+    }
+    return false;
+}
+
+static bool find_in_rank(struct walk *self, const struct index_link *rank)
+{
+    struct find_walk *f = (struct find_walk *)self;
+    const struct connector *open = NULL;
+
+    for (; rank != NULL; rank = rank->next) {
+        if (rank->connector->sender_count == 0) {
+            if (open == NULL)
+                open = rank->connector;
+        } else if (sender_matches(rank->connector, f->sender)) {
+            f->found = rank->connector;
+            return true;
+        }
+    }
+    f->found = open;
+    return open != NULL;
+}
+
+/* Where a recipient's ranks begin; the pattern borrows local and to. */
+static struct pattern rank_of(const struct address *to, char local[static ADDRESS_LOCAL_SIZE])
+{
+    if (to->kind != ADDRESS_DOMAIN)
+        return (struct pattern){ .kind = PATTERN_EVERYONE };
+    address_fold_local(to, local);
+    return (struct pattern){ .kind = PATTERN_ADDRESS, .local = local, .domain = to->domain.name };
+}
+
+const struct connector *ruleset_find(const struct ruleset *rules, const struct address *to, const struct address *from)
+{
+    struct find_walk f = { .walk = { find_in_rank }, .sender = from };
+    char local[ADDRESS_LOCAL_SIZE];
+    struct pattern start = rank_of(to, local);
+
+    walk_ranks(rules, &start, &f.walk);
+    return f.found == NULL ? rules->fallback : f.found;
+}
+
+void connector_list_add(struct connector_list *list, const struct connector *c)
+{
+    if (list->count > 0 && list->items[list->count - 1] == c)
+        return;
+    if (list->count == list->room) {
+        list->room = list->room == 0 ? 8 : list->room * 2;
+        list->items = mem_grow(list->items, list->room, sizeof(*list->items));
+    }
+    list->items[list->count++] = c;
+}
+
+void connector_list_done(struct connector_list *list)
+{
+    free(list->items);
+    *list = (struct connector_list){ 0 };
+}
+
+struct candidates_walk {
+    struct walk walk;
+    struct connector_list *found;
+    bool settled;                       /* somebody without senders was met */
+};
+
+static bool collect_rank(struct walk *self, const struct index_link *rank)
+{
+    struct candidates_walk *w = (struct candidates_walk *)self;
+    const struct connector *open = NULL;
+
+    for (; rank != NULL; rank = rank->next) {
+        if (rank->connector->sender_count > 0)
+            connector_list_add(w->found, rank->connector);
+        else if (open == NULL)
+            open = rank->connector;
+    }
+    if (open != NULL)
+        connector_list_add(w->found, open);
+    w->settled = open != NULL;
+    return w->settled;
+}
+
+void ruleset_candidates(const struct ruleset *rules, const struct pattern *key, struct connector_list *ret)
+{
+    struct candidates_walk w = { .walk = { collect_rank }, .found = ret };
+
+    walk_ranks(rules, key, &w.walk);
+    if (!w.settled)
+        connector_list_add(ret, rules->fallback);
+}
+
+static void list_out(const struct index_link *link, struct connector_list *ret)
+{
+    for (; link != NULL; link = link->next)
+        connector_list_add(ret, link->connector);
+}
+
+void ruleset_by_smart_host(const struct ruleset *rules, const struct next_hop *hop, struct connector_list *ret)
+{
+    char key[NEXT_HOP_TEXT_SIZE];
+
+    list_out(index_find(&rules->by_smart_host, next_hop_print(hop, key)), ret);
+}
+
+void ruleset_by_user(const struct ruleset *rules, const struct domain *domain, struct connector_list *ret)
+{
+    list_out(index_find(&rules->by_user_domain, domain->name), ret);
+}
+
+bool ruleset_has(const struct ruleset *rules, const struct pattern *key)
+{
+    char text[KEY_SIZE];
+
+    key_of(key, text);
+    return index_find(&rules->by_pattern, text) != NULL;
+}

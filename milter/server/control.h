@@ -1,0 +1,33 @@
+#ifndef DANELAW_SERVER_CONTROL_H
+#define DANELAW_SERVER_CONTROL_H
+
+#include "base/settings.h"
+#include "base/text.h"
+#include "engine/engine.h"
+
+struct event_base;
+struct control;
+struct control_job;
+
+/* What the daemon does for the command besides answering; called on the loop thread, must not block. */
+struct control_hooks {
+    void *self;
+    /* Reads the configuration again; control_job_done() is called once, by any thread. */
+    void (*reload)(void *self, struct control_job *job);
+    /* Adds what only the daemon knows to `danelaw status`: tables current or not and why. */
+    void (*status)(void *self, bool *ret_tables_good, char *ret_why, size_t size);
+};
+
+/*
+ * The control socket: one request a connection, a line of JSON {"verb": ..., ...}; the answer is a line of JSON an item
+ * and a last line {"exit": N} with "error" where there is something to say. Loop thread only.
+ * socket is a listening descriptor, taken. Readers are whom the socket's permissions let in; changes are for root and
+ * the daemon's own user, by peer credentials.
+ */
+struct control *control_open(struct event_base *loop, int socket, struct engine *engine, const struct control_hooks *hooks);
+void control_close(struct control *c);              /* NULL is welcome */
+
+/* Ends a job: exit as danelaw(1) has it, lines for people (may be empty). Any thread. */
+void control_job_done(struct control_job *job, int exit_code, const char *lines);
+
+#endif
