@@ -1,0 +1,474 @@
+/*
+ * The resolver: one thread with a libevent loop, beside the one that libunbound runs for itself.
+ *
+ *   resolve(), query() ── job list ──► on_bell() ── waiting ── admit() ──► evaluation ──► landed() ──► landing
+ *   (any thread)          lock, eventfd  │         newest first                  ▲            ▲
+ *   close() ─────────────────────────────┴── shut() ────── expires them all ─────┴─ on_time() ┘
+ *
+ * 1. libunbound's context and all evaluations belong to the resolver thread; only the job list has a lock.
+ * 2. At most RUNNING_MAX evaluations are worked on. One costs about 3 ms of processor time, so a thousand are done well
+ *    within the time-out, which starts with an evaluation's own look-ups: a burst may have to wait, it can't time out.
+ * 3. An evaluation that has heard nothing after SILENT_MS waits for a dead server. It costs memory, but no work, so it
+ *    gives up its place (up to SILENT_MAX): a thousand dead domains don't stand in the way of a healthy one.
+ * 4. Who waits for a place is served newest first: under a flood the oldest have lost their askers' patience anyway, and
+ *    who asks now is answered now. Past WAITING_MAX the oldest fail.
+ */
+#include "lookup/lookup.h"
+
+#include "base/log.h"
+#include "base/memory.h"
+#include "base/thread.h"
+#include "lookup/ask.h"
+#include "lookup/evaluation.h"
+#include "lookup/unbound.h"
+
+#include <errno.h>
+#include <event2/event.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/queue.h>
+#include <unbound.h>
+#include <unistd.h>
+
+enum { RUNNING_MAX = 1024, SILENT_MAX = 3072, SILENT_MS = 2000, WAITING_MAX = 16384 };
+
+/* What was asked of us: a next hop, or one RRset. */
+struct job {
+    TAILQ_ENTRY(job) link;
+    struct landing *at;             /* NULL: a query */
+    struct next_hop hop;
+    struct query_landing *query_at;
+    char *name;
+    int type;
+};
+
+TAILQ_HEAD(jobs, job);
+
+/* An evaluation under way. */
+struct flight {
+    struct evaluation_watch watch;
+    struct dns *dns;
+    struct landing *at;
+    struct evaluation *evaluation;
+    struct event *timer;
+    bool heard, silent, ticked;
+    LIST_ENTRY(flight) link;
+};
+
+/* A single query under way. */
+struct inquiry {
+    struct ask ask;
+    struct dns_look look;
+    struct dns *dns;
+    struct query_landing *at;
+    struct event *timer;
+    LIST_ENTRY(inquiry) link;
+};
+
+struct dns {
+    struct lookup face;
+    struct mutex lock;
+    struct jobs jobs;               /* guarded by lock */
+    bool closing;                   /* guarded by lock */
+    int bell;                       /* eventfd; any thread rings */
+    pthread_t thread;
+    uint32_t timeout;               /* seconds; frozen */
+    /* resolver thread only */
+    struct ub_ctx *ctx;
+    struct event_base *loop;
+    struct event *on_bell, *on_answers;
+    struct jobs waiting;            /* the newest first */
+    size_t waiting_count, running, silent;
+    LIST_HEAD(, flight) flights;
+    LIST_HEAD(, inquiry) inquiries;
+    bool shut;
+};
+
+static void admit(struct dns *d);
+
+static void set_timer(struct event *timer, uint32_t ms)
+{
+    struct timeval after = { .tv_sec = ms / 1000, .tv_usec = (suseconds_t)(ms % 1000) * 1000 };
+
+    if (event_add(timer, &after) != 0)
+        mem_out();
+}
+
+static struct event *timer_new(struct dns *d, event_callback_fn on_time, void *argument)
+{
+    struct event *timer = evtimer_new(d->loop, on_time, argument);
+
+    if (timer == NULL)
+        mem_out();
+    return timer;
+}
+
+static void say_late(const struct dns *d, struct fault *ret)
+{
+    fault_set(ret, "no answer within %u s", d->timeout);
+}
+
+/* Jobs */
+
+static void job_free(struct job *job)
+{
+    free(job->name);
+    free(job);
+}
+
+static void refuse(struct job *job, const char *why)
+{
+    struct dns_look look = ask_failure(why);
+
+    if (job->at != NULL)
+        job->at->arrive(job->at, evaluation_refuse(why));
+    else
+        job->query_at->arrive(job->query_at, &look);
+    job_free(job);
+}
+
+static void submit(struct dns *d, struct job *job)
+{
+    static const uint64_t one = 1;
+
+    mutex_lock(&d->lock);
+    TAILQ_INSERT_TAIL(&d->jobs, job, link);
+    mutex_unlock(&d->lock);
+    while (write(d->bell, &one, sizeof(one)) < 0 && errno == EINTR)
+        continue;                   /* EAGAIN: it rings already, loudly */
+}
+
+/* Evaluations */
+
+static void flight_free(struct flight *f)
+{
+    struct dns *d = f->dns;
+
+    if (f->silent)
+        d->silent--;
+    else
+        d->running--;
+    LIST_REMOVE(f, link);
+    event_free(f->timer);
+    free(f);
+}
+
+static void heard(struct evaluation_watch *watch)
+{
+    struct flight *f = (struct flight *)watch;
+
+    f->heard = true;
+    if (!f->silent)
+        return;
+    f->silent = false;
+    f->dns->silent--;
+    f->dns->running++;
+}
+
+static void landed(struct evaluation_watch *watch, struct dns_answers *answers)
+{
+    struct flight *f = (struct flight *)watch;
+    struct landing *at = f->at;
+    struct dns *d = f->dns;
+
+    flight_free(f);
+    at->arrive(at, answers);
+    admit(d);
+}
+
+static void on_time(evutil_socket_t fd, short what, void *argument)
+{
+    struct flight *f = argument;
+    struct dns *d = f->dns;
+    struct fault why;
+
+    (void)fd;
+    (void)what;
+    if (f->ticked || d->timeout * 1000 <= SILENT_MS) {
+        say_late(d, &why);
+        evaluation_expire(f->evaluation, why.text);
+        return;
+    }
+    f->ticked = true;
+    set_timer(f->timer, d->timeout * 1000 - SILENT_MS);
+    if (f->heard || d->silent == SILENT_MAX)
+        return;
+    f->silent = true;
+    d->silent++;
+    d->running--;
+    admit(d);
+}
+
+static void start_flight(struct dns *d, struct job *job)
+{
+    struct flight *f = mem_zero(sizeof(*f));
+    uint32_t ms = d->timeout * 1000;
+
+    f->watch = (struct evaluation_watch){ .heard = heard, .done = landed };
+    f->dns = d;
+    f->at = job->at;
+    f->timer = timer_new(d, on_time, f);
+    set_timer(f->timer, ms < SILENT_MS ? ms : SILENT_MS);
+    f->evaluation = evaluation_new(d->ctx, &job->hop, &f->watch);
+    LIST_INSERT_HEAD(&d->flights, f, link);
+    d->running++;
+    job_free(job);
+    evaluation_start(f->evaluation);        /* may be over already */
+}
+
+static struct job *take_waiting(struct dns *d, struct job *job)
+{
+    TAILQ_REMOVE(&d->waiting, job, link);
+    d->waiting_count--;
+    return job;
+}
+
+static void admit(struct dns *d)
+{
+    while (!d->shut && d->waiting_count > 0 && d->running < RUNNING_MAX)
+        start_flight(d, take_waiting(d, TAILQ_FIRST(&d->waiting)));
+}
+
+static void wait_for_place(struct dns *d, struct job *job)
+{
+    TAILQ_INSERT_HEAD(&d->waiting, job, link);
+    if (++d->waiting_count > WAITING_MAX)
+        refuse(take_waiting(d, TAILQ_LAST(&d->waiting, jobs)), "too many look-ups at once");
+}
+
+/* Queries */
+
+static void inquiry_land(struct inquiry *q)
+{
+    struct query_landing *at = q->at;
+    struct dns_look look = q->look;
+
+    LIST_REMOVE(q, link);
+    event_free(q->timer);
+    free(q);
+    at->arrive(at, &look);
+}
+
+static void inquiry_answered(struct ask *self, const struct ub_result *records)
+{
+    (void)records;
+    inquiry_land((struct inquiry *)self);
+}
+
+static void on_inquiry_time(evutil_socket_t fd, short what, void *argument)
+{
+    struct inquiry *q = argument;
+    struct fault why;
+
+    (void)fd;
+    (void)what;
+    say_late(q->dns, &why);
+    ask_drop(&q->ask, why.text);
+    inquiry_land(q);
+}
+
+static void start_inquiry(struct dns *d, struct job *job)
+{
+    struct inquiry *q = mem_zero(sizeof(*q));
+
+    q->ask = (struct ask){ .ctx = d->ctx, .look = &q->look, .answered = inquiry_answered };
+    q->dns = d;
+    q->at = job->query_at;
+    q->timer = timer_new(d, on_inquiry_time, q);
+    set_timer(q->timer, d->timeout * 1000);
+    LIST_INSERT_HEAD(&d->inquiries, q, link);
+    ask_send(&q->ask, job->name, job->type);
+    job_free(job);
+    if (!q->ask.open)
+        inquiry_land(q);
+}
+
+/* The loop */
+
+static bool take_jobs(struct dns *d, struct jobs *ret)
+{
+    bool closing;
+
+    TAILQ_INIT(ret);
+    mutex_lock(&d->lock);
+    TAILQ_CONCAT(ret, &d->jobs, link);
+    closing = d->closing;
+    mutex_unlock(&d->lock);
+    return closing;
+}
+
+static void take_in(struct dns *d, struct job *job)
+{
+    if (d->shut)
+        refuse(job, "the resolver is closing");
+    else if (job->at == NULL)
+        start_inquiry(d, job);
+    else
+        wait_for_place(d, job);
+}
+
+static bool take_all_in(struct dns *d)
+{
+    struct jobs jobs;
+    bool closing = take_jobs(d, &jobs);
+    struct job *job;
+
+    while ((job = TAILQ_FIRST(&jobs)) != NULL) {
+        TAILQ_REMOVE(&jobs, job, link);
+        take_in(d, job);
+    }
+    return closing;
+}
+
+static bool idle(struct dns *d)
+{
+    bool empty;
+
+    mutex_lock(&d->lock);
+    empty = TAILQ_EMPTY(&d->jobs);
+    mutex_unlock(&d->lock);
+    return empty;
+}
+
+/* Lets everything arrive, also what landings ask for meanwhile. */
+static void shut(struct dns *d)
+{
+    static const char why[] = "the resolver is closing";
+    struct inquiry *q;
+
+    d->shut = true;
+    while (!LIST_EMPTY(&d->flights))
+        evaluation_expire(LIST_FIRST(&d->flights)->evaluation, why);
+    while ((q = LIST_FIRST(&d->inquiries)) != NULL) {
+        ask_drop(&q->ask, why);
+        inquiry_land(q);
+    }
+    while (d->waiting_count > 0)
+        refuse(take_waiting(d, TAILQ_FIRST(&d->waiting)), why);
+    while (!idle(d))
+        take_all_in(d);
+    event_base_loopbreak(d->loop);
+}
+
+static void on_bell(evutil_socket_t fd, short what, void *argument)
+{
+    struct dns *d = argument;
+    uint64_t rung;
+    bool closing;
+
+    (void)what;
+    if (read(fd, &rung, sizeof(rung)) < 0)
+        return;
+    closing = take_all_in(d);
+    if (closing)
+        shut(d);
+    else
+        admit(d);
+}
+
+static void on_answers(evutil_socket_t fd, short what, void *argument)
+{
+    struct dns *d = argument;
+    int code = ub_process(d->ctx);
+
+    (void)fd;
+    (void)what;
+    if (code == 0)
+        return;
+    log_error("the resolver is broken (%s): no more DNS answers before a restart", ub_strerror(code));
+    event_del(d->on_answers);       /* else it would be readable for ever; every look-up now times out */
+}
+
+static void *run(void *argument)
+{
+    struct dns *d = argument;
+
+    event_base_dispatch(d->loop);
+    unbound_close(d->ctx);
+    d->ctx = NULL;
+    return NULL;
+}
+
+/* The face */
+
+static void face_resolve(struct lookup *self, const struct next_hop *hop, struct landing *at)
+{
+    struct job *job = mem_zero(sizeof(*job));
+
+    job->hop = *hop;
+    job->at = at;
+    submit((struct dns *)self, job);
+}
+
+static void face_query(struct lookup *self, const char *name, int type, struct query_landing *at)
+{
+    struct job *job = mem_zero(sizeof(*job));
+
+    job->name = mem_text(name);
+    job->type = type;
+    job->query_at = at;
+    submit((struct dns *)self, job);
+}
+
+static void dns_free(struct dns *d)
+{
+    if (d->on_bell != NULL)
+        event_free(d->on_bell);
+    if (d->on_answers != NULL)
+        event_free(d->on_answers);
+    if (d->loop != NULL)
+        event_base_free(d->loop);
+    unbound_close(d->ctx);
+    if (d->bell >= 0)
+        close(d->bell);
+    mutex_done(&d->lock);
+    free(d);
+}
+
+static void face_close(struct lookup *self)
+{
+    static const uint64_t one = 1;
+    struct dns *d = (struct dns *)self;
+
+    mutex_lock(&d->lock);
+    d->closing = true;
+    mutex_unlock(&d->lock);
+    while (write(d->bell, &one, sizeof(one)) < 0 && errno == EINTR)
+        continue;
+    pthread_join(d->thread, NULL);
+    dns_free(d);
+}
+
+static bool make_loop(struct dns *d, struct fault *why)
+{
+    d->bell = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    d->loop = event_base_new();
+    if (d->bell < 0 || d->loop == NULL)
+        return fault_set(why, "the resolver cannot start: %s", strerror(errno));
+    d->on_bell = event_new(d->loop, d->bell, EV_READ | EV_PERSIST, on_bell, d);
+    d->on_answers = event_new(d->loop, ub_fd(d->ctx), EV_READ | EV_PERSIST, on_answers, d);
+    if (d->on_bell == NULL || d->on_answers == NULL)
+        mem_out();
+    return (event_add(d->on_bell, NULL) == 0 && event_add(d->on_answers, NULL) == 0) ||
+           fault_set(why, "the resolver cannot watch its descriptors: %s", strerror(errno));
+}
+
+bool dns_open(const struct settings *set, struct lookup **ret, struct fault *why)
+{
+    struct dns *d = mem_zero(sizeof(*d));
+
+    d->face = (struct lookup){ .resolve = face_resolve, .query = face_query, .close = face_close };
+    d->timeout = set->resolver.timeout;
+    d->bell = -1;
+    mutex_init(&d->lock);
+    TAILQ_INIT(&d->jobs);
+    TAILQ_INIT(&d->waiting);
+    if (!unbound_open(set, &d->ctx, why) || !make_loop(d, why)) {
+        dns_free(d);
+        return false;
+    }
+    thread_start(&d->thread, "resolver", run, d);
+    *ret = &d->face;
+    return true;
+}
