@@ -70,9 +70,6 @@ void engine_explain(struct engine *e, const struct address *to, struct text *ret
 struct evidence *engine_peek(struct engine *e, const struct next_hop *hop, int64_t *ret_since);
 void engine_status(struct engine *e, struct engine_status *ret);
 
-/* Evidence about a next hop now, waiting until deadline_ms; gives a reference, never NULL. For danelaw check. */
-struct evidence *engine_look(struct engine *e, const struct next_hop *hop, int64_t deadline_ms);
-
 /*
  * Several next hops tried in order are as good as their first that may be delivered to. Pure, so that all who list
  * connectors say the same. found[i] may be NULL (not known). Returns the index that decided.

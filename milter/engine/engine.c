@@ -1,0 +1,375 @@
+/*
+ * The walk of a question: pin today's rules, find the connector, gather evidence for its next hops (waiting only where
+ * the connector is mandatory), decide, record. No lock is held from one step to the next.
+ */
+#include "engine/engine.h"
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/memory.h"
+#include "engine/inside.h"
+
+#include <stdio.h>
+#include <string.h>
+
+enum { CACHE_ENTRIES = 65536, HOPS_MAX = 16 };
+
+bool engine_enter(struct engine *e, struct ruleset **ret_rules)
+{
+    bool welcome;
+
+    mutex_lock(&e->lock);
+    welcome = !e->closing;
+    if (welcome) {
+        e->askers++;
+        *ret_rules = ruleset_ref(e->rules);
+    }
+    mutex_unlock(&e->lock);
+    return welcome;
+}
+
+void engine_leave(struct engine *e, struct ruleset *rules)
+{
+    ruleset_unref(rules);
+    mutex_lock(&e->lock);
+    e->askers--;
+    if (e->askers == 0)
+        signal_all(&e->left);
+    mutex_unlock(&e->lock);
+}
+
+struct engine *engine_open(const struct settings *set, struct lookup *lookup, struct ruleset *rules)
+{
+    struct engine *e = mem_zero(sizeof(*e));
+
+    e->set = set;
+    e->lookup = lookup;
+    e->cache = cache_new(CACHE_ENTRIES);
+    e->no_name = evidence_new(DANE_ABSENT, "an address literal has no name that could publish records", INT64_MAX);
+    e->broken = evidence_new(DANE_UNKNOWN, "the resolver can not validate", INT64_MAX);
+    e->broken->blind = strcmp(set->resolver.when_broken, "hold-mandatory") == 0;
+    mutex_init(&e->lock);
+    signal_init(&e->left);
+    e->rules = ruleset_ref(rules);
+    e->repin = true;
+    e->watch = watch_start(e);
+    return e;
+}
+
+void engine_close(struct engine *e)
+{
+    if (e == NULL)
+        return;
+    watch_stop(e->watch);
+    mutex_lock(&e->lock);
+    e->closing = true;
+    mutex_unlock(&e->lock);
+    e->lookup->close(e->lookup);            /* every search lands, so every sleeper wakes */
+    mutex_lock(&e->lock);
+    while (e->askers > 0)
+        signal_wait(&e->left, &e->lock);
+    mutex_unlock(&e->lock);
+    watch_free(e->watch);
+    cache_free(e->cache);
+    evidence_unref(e->no_name);
+    evidence_unref(e->broken);
+    ruleset_unref(e->rules);
+    signal_done(&e->left);
+    mutex_done(&e->lock);
+    free(e);
+}
+
+struct ruleset *engine_rules(struct engine *e)
+{
+    struct ruleset *rules;
+
+    mutex_lock(&e->lock);
+    rules = ruleset_ref(e->rules);
+    mutex_unlock(&e->lock);
+    return rules;
+}
+
+void engine_adopt(struct engine *e, struct ruleset *rules)
+{
+    struct ruleset *old;
+
+    mutex_lock(&e->lock);
+    old = e->rules;
+    e->rules = rules;
+    e->repin = true;
+    mutex_unlock(&e->lock);
+    ruleset_unref(old);
+    watch_wake(e->watch);
+}
+
+/* A search on its way; it ends in the cache. */
+struct search {
+    struct landing landing;
+    struct engine *engine;
+    struct next_hop hop;
+};
+
+static void search_arrive(struct landing *self, struct dns_answers *answers)
+{
+    struct search *s = (struct search *)self;
+    int64_t now = clock_ms();
+
+    cache_land(s->engine->cache, &s->hop, dane_judge(answers, now), now);
+    dns_answers_free(answers);
+    free(s);
+}
+
+void engine_search(struct engine *e, const struct next_hop *hop)
+{
+    struct search *s = mem_zero(sizeof(*s));
+
+    s->landing.arrive = search_arrive;
+    s->engine = e;
+    s->hop = *hop;
+    atomic_fetch_add(&e->searches, 1);
+    e->lookup->resolve(e->lookup, hop, &s->landing);
+}
+
+struct evidence *engine_trusted(struct engine *e, struct evidence *found)
+{
+    if (!atomic_load(&e->resolver_broken))
+        return found;
+    evidence_unref(found);
+    return evidence_ref(e->broken);
+}
+
+void engine_count(struct engine *e, const struct decision *d)
+{
+    switch (d->verdict) {
+    case VERDICT_DELIVER:
+        atomic_fetch_add(&e->delivered, 1);
+        return;
+    case VERDICT_PASS:
+        atomic_fetch_add(&e->passed, 1);
+        return;
+    case VERDICT_HOLD:
+        break;
+    }
+    atomic_fetch_add(&e->held, 1);
+}
+
+/* One thread waiting for several next hops at once. */
+struct meeting {
+    struct mutex lock;
+    struct signal arrived;
+};
+
+struct sleeper {
+    struct waiter waiter;
+    struct meeting *at;
+    struct evidence *found;                 /* guarded by at->lock until it has arrived */
+    bool waiting;                           /* guarded by at->lock */
+};
+
+static void sleeper_wake(struct waiter *self, struct evidence *found)
+{
+    struct sleeper *s = (struct sleeper *)self;
+    struct meeting *at = s->at;
+
+    mutex_lock(&at->lock);
+    s->found = evidence_ref(found);
+    s->waiting = false;
+    signal_all(&at->arrived);
+    mutex_unlock(&at->lock);
+}
+
+/* Takes a seat for one next hop and, if it is the first, starts the search. */
+static void sleeper_sit(struct engine *e, struct sleeper *s, struct meeting *at, const struct next_hop *hop, bool patient)
+{
+    *s = (struct sleeper){ .waiter = { .wake = sleeper_wake }, .at = at, .waiting = patient };
+    if (hop->literal) {
+        s->found = evidence_ref(e->no_name);
+        s->waiting = false;
+        return;
+    }
+    switch (cache_join(e->cache, hop, patient ? &s->waiter : NULL, clock_ms(), &s->found)) {
+    case SEAT_FIRST:
+        engine_search(e, hop);
+        return;
+    case SEAT_JOINED:
+        return;
+    case SEAT_SERVED:
+        atomic_fetch_add(&e->hot, 1);
+        s->waiting = false;
+        return;
+    case SEAT_REFUSED:
+        s->waiting = false;
+        return;
+    }
+}
+
+/* Gives what has arrived by the deadline, or NULL. Afterwards nobody will touch the sleeper. */
+static struct evidence *sleeper_rise(struct engine *e, struct sleeper *s, const struct next_hop *hop, int64_t deadline_ms)
+{
+    struct meeting *at = s->at;
+    bool in_time = true, waiting;
+
+    mutex_lock(&at->lock);
+    while (s->waiting && in_time)
+        in_time = signal_wait_until(&at->arrived, &at->lock, deadline_ms);
+    waiting = s->waiting;
+    mutex_unlock(&at->lock);
+    if (waiting && !cache_leave(e->cache, hop, &s->waiter)) {
+        mutex_lock(&at->lock);
+        while (s->waiting)                  /* the wake-up is on its way */
+            signal_wait(&at->arrived, &at->lock);
+        mutex_unlock(&at->lock);
+    }
+    return s->found;
+}
+
+size_t engine_decide_list(const struct connector *c, struct evidence *const found[], size_t count, struct decision *ret)
+{
+    static const struct evidence nothing = { .dane = DANE_UNKNOWN, .sts = STS_UNKNOWN };
+    size_t chosen = 0, i;
+
+    for (i = 0; i < count; i++) {
+        struct decision d = decide(c, found[i] == NULL ? &nothing : found[i]);
+
+        if (i == 0 || (ret->verdict == VERDICT_HOLD && d.verdict != VERDICT_HOLD)) {
+            *ret = d;
+            chosen = i;
+        }
+    }
+    return chosen;
+}
+
+/* The next hops of a recipient; borrowed from the connector, or own. Returns how many. */
+static size_t hops_of(const struct connector *c, const struct address *to, struct next_hop *own, const struct next_hop **ret)
+{
+    if (c->smart_host_count > 0) {
+        *ret = c->smart_hosts;
+        return c->smart_host_count < HOPS_MAX ? c->smart_host_count : HOPS_MAX;
+    }
+    *own = next_hop_of(&to->domain);
+    own->literal = own->bracketed = to->kind != ADDRESS_DOMAIN;
+    *ret = own;
+    return 1;
+}
+
+/* Fills found[] in; those that did not come in time stay NULL. */
+static void gather(struct engine *e, const struct next_hop *hops, size_t count, bool patient, int64_t deadline_ms,
+                   struct evidence *found[])
+{
+    struct sleeper sleepers[HOPS_MAX];
+    struct meeting at;
+    size_t i;
+
+    mutex_init(&at.lock);
+    signal_init(&at.arrived);
+    for (i = 0; i < count; i++)
+        sleeper_sit(e, &sleepers[i], &at, &hops[i], patient);
+    for (i = 0; i < count; i++) {
+        found[i] = patient ? sleeper_rise(e, &sleepers[i], &hops[i], deadline_ms) : sleepers[i].found;
+        if (found[i] != NULL || (patient && atomic_load(&e->resolver_broken)))
+            found[i] = engine_trusted(e, found[i]);
+    }
+    signal_done(&at.arrived);
+    mutex_done(&at.lock);
+}
+
+static bool nothing_known(struct evidence *const found[], size_t count)
+{
+    size_t i;
+
+    for (i = 0; i < count; i++) {
+        if (found[i] != NULL)
+            return false;
+    }
+    return true;
+}
+
+/* Steps 2 to 4 of the walk. */
+static void judge(struct engine *e, const struct question *q, int64_t deadline_ms, struct answer *ret)
+{
+    struct evidence *found[HOPS_MAX] = { NULL };
+    const struct next_hop *hops;
+    struct next_hop own;
+    size_t count, chosen = 0, i;
+    bool patient;
+
+    ret->connector = ruleset_find(ret->rules, &q->to, &q->from);
+    patient = connector_is_mandatory(ret->connector) && !ret->connector->is_default;
+    count = hops_of(ret->connector, &q->to, &own, &hops);
+    gather(e, hops, count, patient, deadline_ms, found);
+    if (!patient && nothing_known(found, count))
+        ret->decision = (struct decision){ .verdict = VERDICT_DELIVER, .reason = REASON_NONE, .tls = ret->connector->tls };
+    else
+        chosen = engine_decide_list(ret->connector, found, count, &ret->decision);
+    ret->hop = hops[chosen];
+    ret->found = take(found[chosen]);
+    for (i = 0; i < count; i++)
+        evidence_unref(found[i]);
+}
+
+void engine_log(const struct record *r)
+{
+    struct text policy;
+
+    text_init(&policy, 1024);
+    if (r->found != NULL && r->decision->verdict == VERDICT_DELIVER)
+        decision_policy(r->decision, r->connector, r->found, &policy);
+    log_info("%s: to=<%s> from=<%s> connector=\"%s\" dane=%s sts=%s verdict=%s reason=%s route=%s policy=%s took=%lld",
+             r->queue_id == NULL ? "NOQUEUE" : r->queue_id, r->to == NULL ? "-" : r->to, r->from == NULL ? "-" : r->from,
+             r->connector->name, r->found == NULL ? "-" : dane_word(r->found->dane),
+             r->found == NULL ? "-" : sts_word(r->found->sts), verdict_word(r->decision->verdict),
+             reason_word(r->decision->reason), r->connector->is_default ? "-" : r->connector->route->name,
+             policy.length == 0 ? "-" : text_words(&policy), (long long)r->took_ms);
+    text_done(&policy);
+}
+
+void engine_ask_by(struct engine *e, const struct question *q, int64_t deadline_ms, struct answer *ret)
+{
+    char to[ADDRESS_TEXT_SIZE], from[ADDRESS_TEXT_SIZE];
+    int64_t start = clock_ms();
+    struct ruleset *today;
+
+    *ret = (struct answer){ .decision = { .verdict = VERDICT_HOLD, .reason = REASON_INTERNAL } };
+    if (!engine_enter(e, &today)) {                 /* closing: nobody can be judged any more */
+        ret->rules = ruleset_ref(q->rules != NULL ? q->rules : e->rules);
+        ret->connector = ruleset_find(ret->rules, &q->to, &q->from);
+        return;
+    }
+    ret->rules = ruleset_ref(q->rules != NULL ? q->rules : today);
+    atomic_fetch_add(&e->asked, 1);
+    judge(e, q, deadline_ms, ret);
+    ret->took_ms = clock_ms() - start;
+    engine_count(e, &ret->decision);
+    engine_log(&(struct record){ .queue_id = q->queue_id, .to = address_print(&q->to, to, sizeof(to)),
+                                 .from = address_print(&q->from, from, sizeof(from)), .connector = ret->connector,
+                                 .found = ret->found, .decision = &ret->decision, .took_ms = ret->took_ms });
+    engine_leave(e, today);
+}
+
+void answer_done(struct answer *a)
+{
+    evidence_unref(a->found);
+    ruleset_unref(a->rules);
+    *a = (struct answer){ 0 };
+}
+
+struct evidence *engine_peek(struct engine *e, const struct next_hop *hop, int64_t *ret_since)
+{
+    struct evidence *found = cache_peek(e->cache, hop, ret_since);
+
+    return found == NULL ? NULL : engine_trusted(e, found);
+}
+
+void engine_status(struct engine *e, struct engine_status *ret)
+{
+    *ret = (struct engine_status){
+        .resolver_proven = !atomic_load(&e->resolver_broken), .resolver_checked = atomic_load(&e->resolver_checked),
+        .asked = atomic_load(&e->asked), .answered_hot = atomic_load(&e->hot), .searches = atomic_load(&e->searches),
+        .held = atomic_load(&e->held), .delivered = atomic_load(&e->delivered), .passed = atomic_load(&e->passed),
+    };
+    cache_count(e->cache, &ret->evidence_entries, &ret->evidence_searching);
+    mutex_lock(&e->lock);
+    memcpy(ret->resolver_why, e->resolver_why, sizeof(ret->resolver_why));
+    ret->resolver_since = e->resolver_since;
+    mutex_unlock(&e->lock);
+}

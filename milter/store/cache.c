@@ -1,0 +1,409 @@
+/*
+ * Invariants:
+ *  1. An entry's evidence is only handed out while fresh (cache_join) or to those who merely look (cache_peek).
+ *  2. `searching` is set by whoever gets SEAT_FIRST or takes a hop from cache_due(), and cleared by cache_land() alone;
+ *     an entry is never removed meanwhile, so that waiters always have a place to hang on.
+ *  3. A waiter is on the list of one searching entry, or on none. Who takes it off owns the wake-up.
+ *  4. A shard's lock is never held across a wake-up.
+ *
+ *   absent --cache_join--> searching --cache_land--> fresh --time--> stale --cache_join, cache_due--> searching
+ *                                                      '--cache_due (ahead of time, still served)--> searching
+ */
+#include "store/cache.h"
+
+#include "base/clock.h"
+#include "base/hash.h"
+#include "base/memory.h"
+#include "base/thread.h"
+
+#include <string.h>
+
+enum {
+    SHARDS = 64,
+    SLICES = 4,                     /* cache_due() visits every bucket once in so many calls */
+    FORGET_AFTER = 60 * 60 * 1000,  /* ms past its freshness, for what nobody asks for */
+    EVICT_TRIES = 32,
+};
+
+struct entry {
+    struct entry *next;
+    struct evidence *found;         /* NULL until the first landing */
+    struct waiter *waiters;
+    uint64_t hash;
+    int64_t refresh_at;             /* when to search ahead of expiry */
+    int64_t since;                  /* wall seconds of the last change of state */
+    bool searching, wanted, pinned; /* wanted: asked for since the last landing */
+    char key[];
+};
+
+struct shard {
+    struct mutex lock;
+    struct entry **buckets GUARDED_BY(lock);
+    size_t room GUARDED_BY(lock), used GUARDED_BY(lock), pinned GUARDED_BY(lock), searching GUARDED_BY(lock);
+    size_t hand GUARDED_BY(lock);       /* where eviction looks next */
+    unsigned slice GUARDED_BY(lock);    /* where cache_due() goes on */
+};
+
+struct cache {
+    size_t shard_entries;
+    struct shard shards[SHARDS];
+};
+
+struct cache *cache_new(size_t entries)
+{
+    struct cache *m = mem_zero(sizeof(*m));
+    size_t i;
+
+    m->shard_entries = entries / SHARDS + 1;
+    for (i = 0; i < SHARDS; i++)
+        mutex_init(&m->shards[i].lock);
+    return m;
+}
+
+static void entry_free(struct entry *e)
+{
+    evidence_unref(e->found);
+    free(e);
+}
+
+static void free_shard(struct shard *s) UNCHECKED          /* nobody else is left */
+{
+    struct entry *e, *next;
+    size_t i;
+
+    for (i = 0; i < s->room; i++) {
+        for (e = s->buckets[i]; e != NULL; e = next) {
+            next = e->next;
+            entry_free(e);
+        }
+    }
+    free(s->buckets);
+    mutex_done(&s->lock);
+}
+
+void cache_free(struct cache *m)
+{
+    size_t i;
+
+    if (m == NULL)
+        return;
+    for (i = 0; i < SHARDS; i++)
+        free_shard(&m->shards[i]);
+    free(m);
+}
+
+/* The shard and the bucket come from different ends of the hash. */
+static struct shard *shard_of(struct cache *m, uint64_t hash)
+{
+    return &m->shards[hash >> 58];
+}
+
+static struct entry *find_locked(struct shard *s, const char *key, uint64_t hash) HOLDING(s->lock)
+{
+    struct entry *e;
+
+    if (s->room == 0)
+        return NULL;
+    for (e = s->buckets[hash & (s->room - 1)]; e != NULL; e = e->next) {
+        if (e->hash == hash && strcmp(e->key, key) == 0)
+            return e;
+    }
+    return NULL;
+}
+
+static void grow_locked(struct shard *s) HOLDING(s->lock)
+{
+    size_t room = s->room == 0 ? 16 : s->room * 2, i;
+    struct entry **buckets = mem_array(room, sizeof(struct entry *));
+    struct entry *e, *next;
+
+    for (i = 0; i < s->room; i++) {
+        for (e = s->buckets[i]; e != NULL; e = next) {
+            next = e->next;
+            e->next = buckets[e->hash & (room - 1)];
+            buckets[e->hash & (room - 1)] = e;
+        }
+    }
+    free(s->buckets);
+    s->buckets = buckets;
+    s->room = room;
+}
+
+static void remove_locked(struct shard *s, struct entry *victim) HOLDING(s->lock)
+{
+    struct entry **at = &s->buckets[victim->hash & (s->room - 1)];
+
+    while (*at != victim)
+        at = &(*at)->next;
+    *at = victim->next;
+    s->used--;
+    entry_free(victim);
+}
+
+/* Lets one entry go: one that nobody asked for since it was filled in, else any that is idle. */
+static bool evict_locked(struct shard *s) HOLDING(s->lock)
+{
+    struct entry *any = NULL, *e;
+    size_t tries;
+
+    for (tries = 0; tries < s->room && (tries < EVICT_TRIES || any == NULL); tries++) {
+        s->hand = (s->hand + 1) & (s->room - 1);
+        for (e = s->buckets[s->hand]; e != NULL; e = e->next) {
+            if (e->searching || e->pinned)
+                continue;
+            if (!e->wanted) {
+                remove_locked(s, e);
+                return true;
+            }
+            any = e;
+        }
+    }
+    if (any != NULL)
+        remove_locked(s, any);
+    return any != NULL;
+}
+
+/* Finds or makes the entry; NULL: there is no room. */
+static struct entry *reach_locked(struct cache *m, struct shard *s, const char *key, uint64_t hash) HOLDING(s->lock)
+{
+    struct entry *e = find_locked(s, key, hash);
+    size_t length = strlen(key) + 1;
+
+    if (e != NULL)
+        return e;
+    if (s->used - s->pinned >= m->shard_entries && !evict_locked(s))
+        return NULL;
+    if (s->used >= s->room)
+        grow_locked(s);
+    e = mem_zero(sizeof(*e) + length);
+    memcpy(e->key, key, length);
+    e->hash = hash;
+    e->next = s->buckets[hash & (s->room - 1)];
+    s->buckets[hash & (s->room - 1)] = e;
+    s->used++;
+    return e;
+}
+
+static void start_search_locked(struct shard *s, struct entry *e) HOLDING(s->lock)
+{
+    e->searching = true;
+    s->searching++;
+}
+
+static enum seat join_locked(struct shard *s, struct entry *e, struct waiter *w, int64_t now, struct evidence **ret_found)
+    HOLDING(s->lock)
+{
+    enum seat seat = e->searching ? SEAT_JOINED : SEAT_FIRST;
+
+    e->wanted = true;
+    if (e->found != NULL && e->found->fresh_until > now) {
+        *ret_found = evidence_ref(e->found);
+        return SEAT_SERVED;
+    }
+    if (w != NULL) {
+        w->next = e->waiters;
+        e->waiters = w;
+    }
+    if (seat == SEAT_FIRST)
+        start_search_locked(s, e);
+    return seat;
+}
+
+enum seat cache_join(struct cache *m, const struct next_hop *hop, struct waiter *w, int64_t now, struct evidence **ret_found)
+{
+    char key[NEXT_HOP_TEXT_SIZE];
+    uint64_t hash = hash_text(next_hop_print(hop, key));
+    struct shard *s = shard_of(m, hash);
+    enum seat seat = SEAT_REFUSED;
+    struct entry *e;
+
+    mutex_lock(&s->lock);
+    e = reach_locked(m, s, key, hash);
+    if (e != NULL)
+        seat = join_locked(s, e, w, now, ret_found);
+    mutex_unlock(&s->lock);
+    return seat;
+}
+
+bool cache_leave(struct cache *m, const struct next_hop *hop, struct waiter *w)
+{
+    char key[NEXT_HOP_TEXT_SIZE];
+    uint64_t hash = hash_text(next_hop_print(hop, key));
+    struct shard *s = shard_of(m, hash);
+    struct waiter **at;
+    struct entry *e;
+    bool left = false;
+
+    mutex_lock(&s->lock);
+    e = find_locked(s, key, hash);
+    for (at = e == NULL ? NULL : &e->waiters; at != NULL && *at != NULL; at = &(*at)->next) {
+        if (*at == w) {
+            *at = w->next;
+            left = true;
+            break;
+        }
+    }
+    mutex_unlock(&s->lock);
+    return left;
+}
+
+/* Takes found into the entry and gives the one that stands from now on. */
+static void settle_locked(struct shard *s, struct entry *e, struct evidence *found, int64_t now) HOLDING(s->lock)
+{
+    bool still_fresh = e->found != NULL && e->found->fresh_until > now;
+    int64_t life = found->fresh_until - now;
+
+    e->searching = false;
+    e->wanted = e->waiters != NULL;
+    s->searching--;
+    e->refresh_at = now + (life > 0 ? life - life / 3 : 0);
+    if (still_fresh && found->dane == DANE_UNKNOWN) {
+        evidence_unref(found);                              /* yesterday's proof outlives today's failure */
+        return;
+    }
+    if (e->found == NULL || e->found->dane != found->dane)
+        e->since = (int64_t)clock_wall();
+    evidence_unref(e->found);
+    e->found = found;
+}
+
+void cache_land(struct cache *m, const struct next_hop *hop, struct evidence *found, int64_t now)
+{
+    char key[NEXT_HOP_TEXT_SIZE];
+    uint64_t hash = hash_text(next_hop_print(hop, key));
+    struct shard *s = shard_of(m, hash);
+    struct evidence *standing;
+    struct waiter *w, *next;
+    struct entry *e;
+
+    mutex_lock(&s->lock);
+    e = find_locked(s, key, hash);                          /* never NULL: invariant 2 */
+    settle_locked(s, e, found, now);
+    standing = evidence_ref(e->found);
+    w = e->waiters;
+    e->waiters = NULL;
+    mutex_unlock(&s->lock);
+    for (; w != NULL; w = next) {                           /* the lock stays home: a waiter may ask again */
+        next = w->next;                                     /* waking may end the waiter's life */
+        w->wake(w, standing);
+    }
+    evidence_unref(standing);
+}
+
+struct evidence *cache_peek(struct cache *m, const struct next_hop *hop, int64_t *ret_since)
+{
+    char key[NEXT_HOP_TEXT_SIZE];
+    uint64_t hash = hash_text(next_hop_print(hop, key));
+    struct shard *s = shard_of(m, hash);
+    struct evidence *found = NULL;
+    struct entry *e;
+
+    mutex_lock(&s->lock);
+    e = find_locked(s, key, hash);
+    if (e != NULL && e->found != NULL) {
+        found = evidence_ref(e->found);
+        *ret_since = e->since;
+    }
+    mutex_unlock(&s->lock);
+    return found;
+}
+
+static void unpin_shard(struct shard *s)
+{
+    struct entry *e;
+    size_t i;
+
+    mutex_lock(&s->lock);
+    for (i = 0; i < s->room; i++) {
+        for (e = s->buckets[i]; e != NULL; e = e->next)
+            e->pinned = false;
+    }
+    s->pinned = 0;
+    mutex_unlock(&s->lock);
+}
+
+void cache_unpin_all(struct cache *m)
+{
+    size_t i;
+
+    for (i = 0; i < SHARDS; i++)
+        unpin_shard(&m->shards[i]);
+}
+
+void cache_pin(struct cache *m, const struct next_hop *hop)
+{
+    char key[NEXT_HOP_TEXT_SIZE];
+    uint64_t hash = hash_text(next_hop_print(hop, key));
+    struct shard *s = shard_of(m, hash);
+    struct entry *e;
+
+    mutex_lock(&s->lock);
+    e = reach_locked(m, s, key, hash);
+    if (e != NULL && !e->pinned) {
+        e->pinned = true;
+        s->pinned++;
+    }
+    mutex_unlock(&s->lock);
+}
+
+static bool due(const struct entry *e, int64_t now)
+{
+    return !e->searching && (e->pinned || (e->wanted && e->found != NULL)) && now >= e->refresh_at;
+}
+
+/* One bucket: takes what is due, drops what nobody misses. Returns how many were written. */
+static size_t tend_bucket_locked(struct shard *s, size_t bucket, int64_t now, struct next_hop *ret, size_t room)
+    HOLDING(s->lock)
+{
+    struct entry *e, *next;
+    size_t count = 0;
+
+    for (e = s->buckets[bucket]; e != NULL; e = next) {
+        next = e->next;
+        if (due(e, now)) {
+            if (count < room && next_hop_parse(e->key, &ret[count], NULL)) {
+                start_search_locked(s, e);
+                count++;
+            }
+        } else if (!e->searching && !e->pinned && e->found != NULL && e->found->fresh_until + FORGET_AFTER < now) {
+            remove_locked(s, e);
+        }
+    }
+    return count;
+}
+
+static size_t tend_shard(struct shard *s, int64_t now, struct next_hop *ret, size_t room)
+{
+    size_t count = 0, bucket;
+
+    mutex_lock(&s->lock);
+    for (bucket = s->slice; bucket < s->room; bucket += SLICES)
+        count += tend_bucket_locked(s, bucket, now, ret + count, room - count);
+    s->slice = (s->slice + 1) % SLICES;
+    mutex_unlock(&s->lock);
+    return count;
+}
+
+size_t cache_due(struct cache *m, int64_t now, struct next_hop *ret, size_t room)
+{
+    size_t count = 0, i;
+
+    for (i = 0; i < SHARDS; i++)
+        count += tend_shard(&m->shards[i], now, ret + count, room - count);
+    return count;
+}
+
+void cache_count(struct cache *m, size_t *ret_entries, size_t *ret_searching)
+{
+    size_t i;
+
+    *ret_entries = *ret_searching = 0;
+    for (i = 0; i < SHARDS; i++) {
+        struct shard *s = &m->shards[i];
+
+        mutex_lock(&s->lock);
+        *ret_entries += s->used;
+        *ret_searching += s->searching;
+        mutex_unlock(&s->lock);
+    }
+}

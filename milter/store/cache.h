@@ -1,0 +1,51 @@
+#ifndef DANELAW_STORE_CACHE_H
+#define DANELAW_STORE_CACHE_H
+
+#include "base/domain.h"
+#include "policy/evidence.h"
+
+/*
+ * Evidence by next hop. One search at a time for each, however many ask. Any thread; all times are clock_ms().
+ */
+struct cache;
+
+enum seat {
+    SEAT_FIRST,         /* nobody searches yet: the caller must start one, and land it */
+    SEAT_JOINED,        /* somebody searches */
+    SEAT_SERVED,        /* fresh evidence was there */
+    SEAT_REFUSED,       /* no room for another destination, and none can be let go */
+};
+
+/* Called once with the evidence that landed (borrowed), with no lock held, on the thread that lands it. */
+struct waiter {
+    void (*wake)(struct waiter *self, struct evidence *found);
+    struct waiter *next;
+};
+
+struct cache *cache_new(size_t entries);
+void cache_free(struct cache *m);           /* all searches must have landed; NULL is welcome */
+
+/* w, where not NULL, waits with the search unless the seat is SERVED or REFUSED. SERVED gives a reference in *ret_found. */
+enum seat cache_join(struct cache *m, const struct next_hop *hop, struct waiter *w, int64_t now, struct evidence **ret_found);
+/* Stops waiting. false: too late, the wake-up is under way or done. */
+bool cache_leave(struct cache *m, const struct next_hop *hop, struct waiter *w);
+/*
+ * Ends a search: takes found and wakes all waiters. A search that failed does not replace evidence that is still fresh;
+ * no decision rests on evidence past its fresh_until.
+ */
+void cache_land(struct cache *m, const struct next_hop *hop, struct evidence *found, int64_t now);
+
+/* What lies there, fresh or not: a reference, or NULL. since: wall seconds of the last change of state. */
+struct evidence *cache_peek(struct cache *m, const struct next_hop *hop, int64_t *ret_since);
+
+/* Keeps a destination warm from now on. After a reload: cache_unpin_all(), then pin anew. */
+void cache_unpin_all(struct cache *m);
+void cache_pin(struct cache *m, const struct next_hop *hop);
+/*
+ * A slice of the table: writes next hops that were asked for lately, or are pinned, and need a search now. Each is
+ * marked as searching: the caller must land them. Called every second, the whole table passes by in a few seconds.
+ */
+size_t cache_due(struct cache *m, int64_t now, struct next_hop *ret, size_t room);
+void cache_count(struct cache *m, size_t *ret_entries, size_t *ret_searching);
+
+#endif
