@@ -40,7 +40,7 @@ class Danelawd:
                        "queue_clients": ["127.0.0.1", "::1"]},
             "maps": {"socket": f"unix:{SOCKETS}/map.sock", "socket_group": "postfix"},
             "control": {"socket": f"unix:{CONTROL}"},
-            "http": {"listen": ""},
+            "http": {"listen": "127.0.0.1:9469"},
             "resolver": {"root_hints": self.lab.zones.hints, "trust_anchor": [self.lab.zones.anchor]},
             "store": {"directory": STORE},
             "log": {"target": "stderr"},

@@ -47,6 +47,7 @@ class Lab:
         self.postfix = Postfix()
         self.partners = Partners(ROOT + "/partners.jsonl")
         self.danelawd = daemon.Danelawd(self)
+        self.printed = None             # what "danelaw setup postfix" said when Postfix was set up
 
     def __enter__(self):
         return self
@@ -69,6 +70,35 @@ class Lab:
         self.danelawd.stop()
         for name in list(self.processes):
             self.kill(name)
+
+    def rules(self, connectors, **groups):
+        """danelawd and Postfix with these connectors, whatever was before; an empty queue."""
+        self.postfix.empty_queue()
+        self.rules_keep_queue(connectors, **groups)
+
+    def rules_keep_queue(self, connectors, **groups):
+        before, was_running = self.danelawd.settings, self.danelawd.running()
+        self.danelawd.configure(connectors, **groups)
+        if was_running and before == self.danelawd.settings:
+            done = self.danelawd.cli("reload")
+            if done.returncode != 0:
+                raise RuntimeError(f"danelaw reload: exit {done.returncode}: {done.stdout}{done.stderr}")
+        else:
+            self.danelawd.kill()
+            self.danelawd.start()
+        self.roads()
+
+    def roads(self, *options):
+        """Postfix set up with what danelaw prints, if that is not what it has already."""
+        done = self.danelawd.cli("setup", "postfix", *options)
+        if done.returncode != 0:
+            raise RuntimeError(f"danelaw setup postfix: exit {done.returncode}: {done.stdout}{done.stderr}")
+        if done.stdout != self.printed:
+            self.postfix.pristine()
+            self.printed = self.danelawd.cli("setup", "postfix", *options).stdout
+            self.postfix.apply(self.printed)
+            wait_until(lambda: self.postfix.check() == "", 5, "postfix check")
+        self.postfix.reload()                   # so that no test has to wait for Postfix to look at its tables
 
     # --- processes
 

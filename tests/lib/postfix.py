@@ -6,6 +6,7 @@ postconf(1) and "danelaw setup postfix" work without options, as for an administ
 
 import collections
 import glob
+import json
 import os
 import re
 import shutil
@@ -78,6 +79,21 @@ class Postfix:
         os.makedirs(MAILBOX, exist_ok=True)
         os.chmod(MAILBOX, 0o777)
         self._furnish_chroot()
+        for name in ("main.cf", "master.cf"):
+            shutil.copy(f"{CONFIG}/{name}", f"{CONFIG}/{name}.pristine")
+
+    @staticmethod
+    def pristine():
+        """The configuration as it was before Danelaw."""
+        for name in ("main.cf", "master.cf"):
+            shutil.copy(f"{CONFIG}/{name}.pristine", f"{CONFIG}/{name}")
+
+    @staticmethod
+    def check():
+        """Postfix's complaints about its configuration."""
+        done = subprocess.run(["postconf", "-M"], capture_output=True, text=True, check=False)
+        used = subprocess.run(["postconf", "-n"], capture_output=True, text=True, check=False)
+        return done.stderr + used.stderr
 
     @staticmethod
     def _write_master():
@@ -143,8 +159,11 @@ class Postfix:
     @staticmethod
     def queue():
         """The mail queue, as postqueue -j tells it: a list of dictionaries."""
-        import json
         return [json.loads(line) for line in run("postqueue", "-j").splitlines()]
+
+    @staticmethod
+    def requeue():
+        run("postsuper", "-r", "ALL")
 
     @staticmethod
     def empty_queue():
@@ -156,6 +175,13 @@ class Postfix:
         argv = ["/usr/sbin/sendmail", "-i", "-f", sender, "--", *recipients]
         done = subprocess.run(argv, input=message, capture_output=True, text=True, user=user, check=False)
         return done.returncode, done.stderr.strip()
+
+    @staticmethod
+    def map(table, key):
+        """postmap -q on Danelaw's map socket: exit status and answer."""
+        done = subprocess.run(["postmap", "-q", key, f"socketmap:unix:{SPOOL}/danelaw/map.sock:{table}"],
+                              capture_output=True, text=True, check=False)
+        return done.returncode, (done.stdout + done.stderr).strip()
 
     @staticmethod
     def mailbox(name):

@@ -143,6 +143,7 @@ PARTNERS = (
            ("@ MX 10 mail", "mail CNAME mx.unsignedtlsa.example.")),
     absent("tlsacnameout", "TLSA through a CNAME into an unsigned zone",
            ONE_MX + ("_25._tcp.mx CNAME _25._tcp.mx.unsignedtlsa.example.",)),
+    absent("xn--mller-kva", "IDN domain, unsigned (müller.example)", ONE_MX, zone=UNSIGNED),
     absent("plaintext", "unsigned, no STARTTLS", ONE_MX, zone=UNSIGNED, plain=("mx",)),
     # --- TLSA nobody can use
     Partner("pkixonly", "PKIX usages 0 and 1 only", "unusable", REQUIRED, sent("encrypt"),

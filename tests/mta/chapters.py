@@ -1,0 +1,9 @@
+"""The chapters, in the order in which they run."""
+
+import states                   # noqa: F401
+import ways                     # noqa: F401
+import rules                    # noqa: F401
+import forms                    # noqa: F401
+import roads                    # noqa: F401
+import load                     # noqa: F401
+import life                     # noqa: F401

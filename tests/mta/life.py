@@ -1,0 +1,121 @@
+"""The daemon's life: reload, restart, sockets, an orderly end."""
+
+import os
+import signal
+import subprocess
+import time
+
+import connectors
+import daemon
+import letters
+from lab import Client, new_message, wait_until
+from trial import chapter, expect, expect_fate
+
+BAD, OTHER, GOOD = "unsigned.example", "notlsa.example", "good311.example"
+RULES = [connectors.mandatory(BAD), connectors.mandatory(GOOD)]
+
+
+def judged(lab):
+    """True where the milter answers for the mandatory partner."""
+    letter = letters.by_smtp(lab, f"u@{BAD}")
+    return letter.code == 451 and "dane-required" in letter.reply
+
+
+@chapter
+def reload_in_flight(lab, book):
+    """sessions in flight finish on the rules they began with"""
+    lab.rules(RULES)
+    wait_until(lambda: judged(lab), 20, "the partner's state")
+    with book.test("a session that began before the reload keeps its rules, the next one has the new"):
+        with Client() as early:
+            before, _ = early.send(letters.SENDER, [f"a@{BAD}", f"a@{OTHER}"], new_message()[1])
+            expect([c for c, _ in before.values()] == [451, 250], before)
+            lab.danelawd.configure([connectors.mandatory(OTHER), connectors.mandatory(GOOD)])
+            done = lab.danelawd.cli("reload")
+            expect(done.returncode == 0, done.stdout, done.stderr)
+            wait_until(lambda: letters.by_smtp(lab, f"u@{OTHER}").code == 451, 20, "the new rules")
+            after, _ = early.send(letters.SENDER, [f"b@{BAD}", f"b@{OTHER}"], new_message()[1])
+            expect([c for c, _ in after.values()] == [451, 250], after)
+        letter = letters.by_smtp(lab, f"c@{BAD}")
+        expect(letter.code == 250, letter.story(lab))
+    with book.test("SIGUSR1 reloads, too"):
+        lab.danelawd.configure(RULES)
+        lab.danelawd.signal(signal.SIGUSR1)
+        wait_until(lambda: judged(lab), 20, "the old rules again")
+    with book.test("a hundred reloads under fire: every answer is right"):
+        stop = time.monotonic() + 5
+        wrong, reloads = [], 0
+        while time.monotonic() < stop:
+            lab.danelawd.configure(RULES + [connectors.opportunistic(f"n{reloads}.example")])
+            expect(lab.danelawd.cli("reload").returncode == 0, lab.danelawd.tail())
+            reloads += 1
+            for letter in letters.post(lab, [(letters.by_smtp, f"r{reloads}@{d}") for d in (BAD, GOOD)] * 2):
+                if (letter.code == 451) != letter.recipient.endswith(BAD):
+                    wrong.append(letter.story(lab))
+        expect(not wrong, *wrong[:3])
+        expect(reloads > 3, f"only {reloads} reloads in 5 s")
+
+
+@chapter
+def bad_configuration(lab, book):
+    """a bad configuration keeps the old rules, and says so"""
+    lab.rules(RULES)
+    wait_until(lambda: judged(lab), 20, "the partner's state")
+    good = open(daemon.CONF, encoding="utf-8").read()
+    for name, text in (("syntax error", good + "\nthis is not = configuration"),
+                       ("unknown setting", good + '\nsmtp_dain = "mandatory";\n'),
+                       ("two faults", good.replace('"mandatory"', '"mandatorry"'))):
+        with book.test(f"{name}: reload fails and says where; the old rules stay"):
+            with open(daemon.CONF, "w", encoding="utf-8") as out:
+                out.write(text)
+            done = lab.danelawd.cli("reload")
+            expect(done.returncode != 0, "reload says all is well")
+            expect(daemon.CONF + ":" in done.stdout + done.stderr, done.stdout, done.stderr)
+            expect(judged(lab), "the old rules are gone", lab.danelawd.tail())
+        with book.test(f"{name}: danelawd -t exits with 78"):
+            done = subprocess.run([daemon.BUILD + "/danelawd", "-t", "-c", daemon.CONF], capture_output=True, text=True,
+                                  check=False)
+            expect(done.returncode == 78, f"exit {done.returncode}", done.stdout, done.stderr)
+            expect(daemon.CONF + ":" in done.stdout + done.stderr, done.stdout, done.stderr)
+    with open(daemon.CONF, "w", encoding="utf-8") as out:
+        out.write(good)
+    with book.test("the good one again: danelawd -t exits with 0, reload works"):
+        done = subprocess.run([daemon.BUILD + "/danelawd", "-t", "-c", daemon.CONF], capture_output=True, check=False)
+        expect(done.returncode == 0, done.stdout, done.stderr)
+        expect(lab.danelawd.cli("reload").returncode == 0, lab.danelawd.tail())
+
+
+@chapter
+def sockets(lab, book):
+    """a new process never loses its sockets to the outgoing one"""
+    lab.rules(RULES)
+    wait_until(lambda: judged(lab), 20, "the partner's state")
+    with book.test("after kill -9 the stale sockets are taken over"):
+        lab.danelawd.kill()
+        lab.danelawd.start()
+        wait_until(lambda: judged(lab), 20, "the milter to answer")
+    with book.test("a new process starts while the old one is still stopping"):
+        for _ in range(2):
+            old = lab.danelawd.process
+            os.kill(old.pid, signal.SIGTERM)
+            lab.danelawd.process = None
+            lab.danelawd.start(wait=30)
+            old.wait(30)
+            time.sleep(0.5)
+            wait_until(lambda: judged(lab), 20, "the milter to answer after the old process is gone")
+            status, answer = lab.postfix.map("postfix-tls", OTHER)
+            expect("ECONN" not in answer and "No such file" not in answer and status in (0, 1), status, answer)
+            expect(lab.danelawd.ready(), "the control socket is gone")
+    with book.test("SIGTERM: an orderly end within 8 s, exit status 0, mail goes on"):
+        letter = letters.by_queue_client(lab, f"u@{GOOD}")
+        started = time.monotonic()
+        status = lab.danelawd.stop()
+        expect(status == 0, f"exit status {status}", lab.danelawd.tail())
+        expect(time.monotonic() - started < 8, f"{time.monotonic() - started:.1f} s")
+        late = letters.by_queue_client(lab, f"u@{GOOD}")
+        letters.settle(lab, [letter, late])
+        expect_fate(lab, letter, "delivered")
+        expect_fate(lab, late, "delivered")
+    with book.test("no sanitizer has complained"):
+        said = lab.danelawd.about("Sanitizer", "runtime error", limit=40)
+        expect(not said, *said)
