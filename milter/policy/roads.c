@@ -65,13 +65,13 @@ static struct road road_above(const struct ruleset *rules, const struct pattern 
 {
     struct pattern above = listed(rules, weaker(key));
 
-    return above.kind == PATTERN_EVERYONE ? (struct road){ NULL } : road_of(rules, &above);
+    return above.kind == PATTERN_EVERYONE ? road_of_everyone(rules) : road_of(rules, &above);
 }
 
 /* Nobody here asks for anything: a line is only needed where a wider one would carry the mail elsewhere. */
 static struct road road_of_idle(const struct ruleset *rules, const struct pattern *key)
 {
-    struct road above = road_above(rules, key);
+    struct road above = key->kind == PATTERN_EVERYONE ? (struct road){ NULL } : road_above(rules, key);
     bool swallows = above.route != NULL && (above.hosts_of != NULL || !same_transport(above.route, ROAD_OPPORTUNISTIC));
 
     return (struct road){ .route = swallows ? ruleset_route(rules, "opportunistic") : NULL };
@@ -97,17 +97,25 @@ static struct road road_of_list(const struct ruleset *rules, const struct patter
     return road_by(ruler->is_default ? list->items[0] : ruler);
 }
 
-struct road road_of(const struct ruleset *rules, const struct pattern *key)
+static struct road road_of_any(const struct ruleset *rules, const struct pattern *key)
 {
     struct connector_list list = { 0 };
-    struct road road = { NULL };
+    struct road road;
 
-    if (key->kind == PATTERN_EVERYONE)
-        return road;
     ruleset_candidates(rules, key, &list);
     road = road_of_list(rules, key, &list);
     connector_list_done(&list);
     return road;
+}
+
+struct road road_of(const struct ruleset *rules, const struct pattern *key)
+{
+    return key->kind == PATTERN_EVERYONE ? (struct road){ NULL } : road_of_any(rules, key);
+}
+
+struct road road_of_everyone(const struct ruleset *rules)
+{
+    return road_of_any(rules, &(struct pattern){ .kind = PATTERN_EVERYONE });
 }
 
 struct road road_of_address(const struct ruleset *rules, const struct address *to)

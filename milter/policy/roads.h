@@ -26,6 +26,8 @@ struct road {
 struct road road_of(const struct ruleset *rules, const struct pattern *key);
 /* The same for one recipient's address. */
 struct road road_of_address(const struct ruleset *rules, const struct address *to);
+/* What `*` says, that has no line but is the MTA's default; no route where no connector for everyone asks for anything. */
+struct road road_of_everyone(const struct ruleset *rules);
 
 /*
  * The connectors whose mail is on this transport when it is on its way to this next hop; where there is none, the most

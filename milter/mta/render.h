@@ -1,0 +1,36 @@
+#ifndef DANELAW_MTA_RENDER_H
+#define DANELAW_MTA_RENDER_H
+
+#include "base/arena.h"
+#include "mta/tables.h"
+#include "policy/roads.h"
+
+/* A line of the transport table. */
+struct sheet_line {
+    const char *key, *value;
+    const char *folded;             /* the key as Postfix compares it */
+    int strictness;                 /* of its road, where two spellings fall together */
+};
+
+/* The transport table before it is written: each key once, sorted by key. One thread. */
+struct sheet {
+    struct arena *memory;
+    struct sheet_line *lines;
+    size_t count, room;
+};
+
+void sheet_init(struct sheet *s);
+void sheet_done(struct sheet *s);
+void sheet_add_connectors(struct sheet *s, const struct ruleset *rules);
+void sheet_add_own(struct sheet *s, const struct tables_own *own);
+void sheet_print(const struct sheet *s, struct text *ret);
+
+/* Whether a `.parent` line catches mail for this key (`d` or `.d`), which has no line of its own. */
+bool sheet_swallows(const struct sheet *s, const char *key);
+/* Whether it has any `.parent` line at all. */
+bool sheet_has_wildcards(const struct sheet *s);
+
+/* What a table says for a road: `transport:next_hop`. ret is not emptied first. */
+void sheet_value(const struct road *road, struct text *ret);
+
+#endif
