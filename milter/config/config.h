@@ -26,4 +26,8 @@ void config_report_done(struct config_report *r);
 bool config_load(const char *path, struct configuration **ret, struct config_report *report);
 void config_free(struct configuration *c);      /* NULL is welcome */
 
+/* The settings of a connector and of a route, for those who check that manual and samples name each; a NULL name ends. */
+extern const struct setting connectors_settings[];
+extern const struct setting routes_settings[];
+
 #endif
