@@ -1,11 +1,11 @@
 /*
  * The resolver: one thread with a libevent loop, beside the one that libunbound runs for itself.
  *
- *   resolve(), query() ── job list ──► on_bell() ── waiting ── admit() ──► evaluation ──► landed() ──► landing
- *   (any thread)          lock, eventfd  │         newest first                  ▲            ▲
- *   close() ─────────────────────────────┴── shut() ────── expires them all ─────┴─ on_time() ┘
+ *   resolve(), query() ──► inbox ──► on_bell() ──► waiting ── admit() ──► evaluation ──► landed() ──► landing
+ *   (any thread)                       │         newest first               ▲
+ *   close() ──► inbox ─────────────────┴─► shut(): expires them all ────────┴── on_time()
  *
- * 1. libunbound's context and all evaluations belong to the resolver thread; only the job list has a lock.
+ * 1. libunbound's context and all evaluations belong to the resolver thread; only the inbox is shared.
  * 2. At most RUNNING_MAX evaluations are worked on. One costs about 3 ms of processor time, so a thousand are done well
  *    within the time-out, which starts with an evaluation's own look-ups: a burst may have to wait, it can't time out.
  * 3. An evaluation that has heard nothing after SILENT_MS waits for a dead server. It costs memory, but no work, so it
@@ -17,33 +17,18 @@
 
 #include "base/log.h"
 #include "base/memory.h"
-#include "base/thread.h"
 #include "lookup/ask.h"
 #include "lookup/evaluation.h"
+#include "lookup/inbox.h"
 #include "lookup/unbound.h"
 
 #include <errno.h>
 #include <event2/event.h>
-#include <stdio.h>
 #include <string.h>
-#include <sys/eventfd.h>
 #include <sys/queue.h>
 #include <unbound.h>
-#include <unistd.h>
 
 enum { RUNNING_MAX = 1024, SILENT_MAX = 3072, SILENT_MS = 2000, WAITING_MAX = 16384 };
-
-/* What was asked of us: a next hop, or one RRset. */
-struct job {
-    TAILQ_ENTRY(job) link;
-    struct landing *at;             /* NULL: a query */
-    struct next_hop hop;
-    struct query_landing *query_at;
-    char *name;
-    int type;
-};
-
-TAILQ_HEAD(jobs, job);
 
 /* An evaluation under way. */
 struct flight {
@@ -68,10 +53,7 @@ struct inquiry {
 
 struct dns {
     struct lookup face;
-    struct mutex lock;
-    struct jobs jobs;               /* guarded by lock */
-    bool closing;                   /* guarded by lock */
-    int bell;                       /* eventfd; any thread rings */
+    struct inbox inbox;
     pthread_t thread;
     uint32_t timeout;               /* seconds; frozen */
     /* resolver thread only */
@@ -84,6 +66,8 @@ struct dns {
     LIST_HEAD(, inquiry) inquiries;
     bool shut;
 };
+
+static const char closing_words[] = "the resolver is closing";
 
 static void admit(struct dns *d);
 
@@ -111,12 +95,6 @@ static void say_late(const struct dns *d, struct fault *ret)
 
 /* Jobs */
 
-static void job_free(struct job *job)
-{
-    free(job->name);
-    free(job);
-}
-
 static void refuse(struct job *job, const char *why)
 {
     struct dns_look look = ask_failure(why);
@@ -125,18 +103,7 @@ static void refuse(struct job *job, const char *why)
         job->at->arrive(job->at, evaluation_refuse(why));
     else
         job->query_at->arrive(job->query_at, &look);
-    job_free(job);
-}
-
-static void submit(struct dns *d, struct job *job)
-{
-    static const uint64_t one = 1;
-
-    mutex_lock(&d->lock);
-    TAILQ_INSERT_TAIL(&d->jobs, job, link);
-    mutex_unlock(&d->lock);
-    while (write(d->bell, &one, sizeof(one)) < 0 && errno == EINTR)
-        continue;                   /* EAGAIN: it rings already, loudly */
+    inbox_job_free(job);
 }
 
 /* Evaluations */
@@ -213,7 +180,7 @@ static void start_flight(struct dns *d, struct job *job)
     f->evaluation = evaluation_new(d->ctx, &job->hop, &f->watch);
     LIST_INSERT_HEAD(&d->flights, f, link);
     d->running++;
-    job_free(job);
+    inbox_job_free(job);
     evaluation_start(f->evaluation);        /* may be over already */
 }
 
@@ -279,88 +246,66 @@ static void start_inquiry(struct dns *d, struct job *job)
     set_timer(q->timer, d->timeout * 1000);
     LIST_INSERT_HEAD(&d->inquiries, q, link);
     ask_send(&q->ask, job->name, job->type);
-    job_free(job);
+    inbox_job_free(job);
     if (!q->ask.open)
         inquiry_land(q);
 }
 
 /* The loop */
 
-static bool take_jobs(struct dns *d, struct jobs *ret)
-{
-    bool closing;
-
-    TAILQ_INIT(ret);
-    mutex_lock(&d->lock);
-    TAILQ_CONCAT(ret, &d->jobs, link);
-    closing = d->closing;
-    mutex_unlock(&d->lock);
-    return closing;
-}
-
 static void take_in(struct dns *d, struct job *job)
 {
     if (d->shut)
-        refuse(job, "the resolver is closing");
+        refuse(job, closing_words);
     else if (job->at == NULL)
         start_inquiry(d, job);
     else
         wait_for_place(d, job);
 }
 
-static bool take_all_in(struct dns *d)
+/* Returns how many there were. */
+static size_t take_all_in(struct dns *d, bool *closing)
 {
     struct jobs jobs;
-    bool closing = take_jobs(d, &jobs);
     struct job *job;
+    size_t count = 0;
 
-    while ((job = TAILQ_FIRST(&jobs)) != NULL) {
+    *closing = inbox_take(&d->inbox, &jobs);
+    for (; (job = TAILQ_FIRST(&jobs)) != NULL; count++) {
         TAILQ_REMOVE(&jobs, job, link);
         take_in(d, job);
     }
-    return closing;
-}
-
-static bool idle(struct dns *d)
-{
-    bool empty;
-
-    mutex_lock(&d->lock);
-    empty = TAILQ_EMPTY(&d->jobs);
-    mutex_unlock(&d->lock);
-    return empty;
+    return count;
 }
 
 /* Lets everything arrive, also what landings ask for meanwhile. */
 static void shut(struct dns *d)
 {
-    static const char why[] = "the resolver is closing";
     struct inquiry *q;
+    bool closing;
 
     d->shut = true;
     while (!LIST_EMPTY(&d->flights))
-        evaluation_expire(LIST_FIRST(&d->flights)->evaluation, why);
+        evaluation_expire(LIST_FIRST(&d->flights)->evaluation, closing_words);
     while ((q = LIST_FIRST(&d->inquiries)) != NULL) {
-        ask_drop(&q->ask, why);
+        ask_drop(&q->ask, closing_words);
         inquiry_land(q);
     }
     while (d->waiting_count > 0)
-        refuse(take_waiting(d, TAILQ_FIRST(&d->waiting)), why);
-    while (!idle(d))
-        take_all_in(d);
+        refuse(take_waiting(d, TAILQ_FIRST(&d->waiting)), closing_words);
+    while (take_all_in(d, &closing) > 0)
+        continue;
     event_base_loopbreak(d->loop);
 }
 
 static void on_bell(evutil_socket_t fd, short what, void *argument)
 {
     struct dns *d = argument;
-    uint64_t rung;
     bool closing;
 
+    (void)fd;
     (void)what;
-    if (read(fd, &rung, sizeof(rung)) < 0)
-        return;
-    closing = take_all_in(d);
+    take_all_in(d, &closing);
     if (closing)
         shut(d);
     else
@@ -398,7 +343,7 @@ static void face_resolve(struct lookup *self, const struct next_hop *hop, struct
 
     job->hop = *hop;
     job->at = at;
-    submit((struct dns *)self, job);
+    inbox_put(&((struct dns *)self)->inbox, job);
 }
 
 static void face_query(struct lookup *self, const char *name, int type, struct query_landing *at)
@@ -408,7 +353,7 @@ static void face_query(struct lookup *self, const char *name, int type, struct q
     job->name = mem_text(name);
     job->type = type;
     job->query_at = at;
-    submit((struct dns *)self, job);
+    inbox_put(&((struct dns *)self)->inbox, job);
 }
 
 static void dns_free(struct dns *d)
@@ -420,33 +365,25 @@ static void dns_free(struct dns *d)
     if (d->loop != NULL)
         event_base_free(d->loop);
     unbound_close(d->ctx);
-    if (d->bell >= 0)
-        close(d->bell);
-    mutex_done(&d->lock);
+    inbox_done(&d->inbox);
     free(d);
 }
 
 static void face_close(struct lookup *self)
 {
-    static const uint64_t one = 1;
     struct dns *d = (struct dns *)self;
 
-    mutex_lock(&d->lock);
-    d->closing = true;
-    mutex_unlock(&d->lock);
-    while (write(d->bell, &one, sizeof(one)) < 0 && errno == EINTR)
-        continue;
+    inbox_close(&d->inbox);
     pthread_join(d->thread, NULL);
     dns_free(d);
 }
 
 static bool make_loop(struct dns *d, struct fault *why)
 {
-    d->bell = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     d->loop = event_base_new();
-    if (d->bell < 0 || d->loop == NULL)
-        return fault_set(why, "the resolver cannot start: %s", strerror(errno));
-    d->on_bell = event_new(d->loop, d->bell, EV_READ | EV_PERSIST, on_bell, d);
+    if (d->loop == NULL)
+        return fault_set(why, "the resolver cannot start: no event loop: %s", strerror(errno));
+    d->on_bell = event_new(d->loop, d->inbox.bell, EV_READ | EV_PERSIST, on_bell, d);
     d->on_answers = event_new(d->loop, ub_fd(d->ctx), EV_READ | EV_PERSIST, on_answers, d);
     if (d->on_bell == NULL || d->on_answers == NULL)
         mem_out();
@@ -460,11 +397,8 @@ bool dns_open(const struct settings *set, struct lookup **ret, struct fault *why
 
     d->face = (struct lookup){ .resolve = face_resolve, .query = face_query, .close = face_close };
     d->timeout = set->resolver.timeout;
-    d->bell = -1;
-    mutex_init(&d->lock);
-    TAILQ_INIT(&d->jobs);
     TAILQ_INIT(&d->waiting);
-    if (!unbound_open(set, &d->ctx, why) || !make_loop(d, why)) {
+    if (!inbox_open(&d->inbox, why) || !unbound_open(set, &d->ctx, why) || !make_loop(d, why)) {
         dns_free(d);
         return false;
     }

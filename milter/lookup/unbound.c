@@ -31,7 +31,6 @@ static const struct option options[] = {
     { "cache-max-ttl:", "86400" },
     { "serve-expired:", "no" },
     { "prefetch:", "no" },
-    { "val-log-level:", "0" },
     { "use-syslog:", "no" },
 };
 
