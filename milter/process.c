@@ -1,0 +1,218 @@
+#include "process.h"
+
+#include "base/log.h"
+#include "base/memory.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <grp.h>
+#include <pwd.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+enum { DESCRIPTORS_WANTED = 65536, LOCK_TRIES = 300, LOCK_PAUSE_US = 100 * 1000 };
+
+static int parent_pipe = -1;            /* to the process that waits for process_ready() */
+
+bool process_group(const char *name, gid_t *ret, struct fault *why)
+{
+    const struct group *found;
+
+    *ret = (gid_t)-1;
+    if (*name == '\0')
+        return true;
+    found = getgrnam(name);
+    if (found == NULL)
+        return fault_set(why, "group \"%s\" does not exist; make it, or name another one", name);
+    *ret = found->gr_gid;
+    return true;
+}
+
+bool process_identity(const struct settings *set, struct identity *ret, struct fault *why)
+{
+    const struct passwd *found;
+    gid_t group;
+
+    *ret = (struct identity){ .uid = geteuid(), .gid = getegid() };
+    if (geteuid() != 0)
+        return true;
+    found = getpwnam(set->user);
+    if (found == NULL)
+        return fault_set(why, "user \"%s\" does not exist; make it (adduser --system --group %s) or set user", set->user,
+                         set->user);
+    if (found->pw_uid == 0)
+        return fault_set(why, "user \"%s\" is root; set user to one without privileges", set->user);
+    if (!process_group(set->group, &group, why))
+        return false;
+    ret->uid = found->pw_uid;
+    ret->gid = group == (gid_t)-1 ? found->pw_gid : group;
+    ret->change = true;
+    snprintf(ret->name, sizeof(ret->name), "%s", set->user);
+    return true;
+}
+
+void process_raise_descriptors(void)
+{
+    struct rlimit limit;
+
+    if (getrlimit(RLIMIT_NOFILE, &limit) != 0)
+        return;
+    if (geteuid() == 0 && limit.rlim_max < DESCRIPTORS_WANTED)
+        limit.rlim_max = DESCRIPTORS_WANTED;
+    limit.rlim_cur = limit.rlim_max < DESCRIPTORS_WANTED ? limit.rlim_max : DESCRIPTORS_WANTED;
+    if (setrlimit(RLIMIT_NOFILE, &limit) != 0)
+        log_warning("cannot raise the number of descriptors to %lu: %s", (unsigned long)limit.rlim_cur, strerror(errno));
+}
+
+bool process_folder(const char *path, mode_t mode, const struct identity *who, struct fault *why)
+{
+    AUTO(free) char *partial = mem_text(path);
+    char *slash;
+
+    for (slash = strchr(partial + 1, '/'); slash != NULL; slash = strchr(slash + 1, '/')) {
+        *slash = '\0';
+        if (mkdir(partial, 0755) != 0 && errno != EEXIST)
+            return fault_set(why, "%s: cannot make the folder: %s", partial, strerror(errno));
+        *slash = '/';
+    }
+    if (mkdir(path, mode) != 0)
+        return errno == EEXIST || fault_set(why, "%s: cannot make the folder: %s", path, strerror(errno));
+    if (who->change && chown(path, who->uid, who->gid) != 0)
+        return fault_set(why, "%s: cannot give the folder to %s: %s", path, who->name, strerror(errno));
+    return true;
+}
+
+bool process_lock(const char *control_path, const struct identity *who, struct fault *why)
+{
+    char path[512];
+    int lock, tries;
+
+    snprintf(path, sizeof(path), "%s.lock", control_path);
+    lock = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+    if (lock < 0)
+        return fault_set(why, "%s: cannot open the lock: %s", path, strerror(errno));
+    if (who->change && fchown(lock, who->uid, who->gid) != 0)
+        log_warning("%s: cannot give the lock to %s: %s", path, who->name, strerror(errno));
+    for (tries = 0; flock(lock, LOCK_EX | LOCK_NB) != 0; tries++) {
+        if (errno != EWOULDBLOCK || tries == LOCK_TRIES) {
+            fault_set(why, "%s: another danelawd serves this configuration", path);
+            close(lock);
+            return false;
+        }
+        if (tries == 0)
+            log_info("waiting for another danelawd to end");
+        usleep(LOCK_PAUSE_US);
+    }
+    return true;                        /* stays open, and locked, until we end */
+}
+
+bool process_become(const struct identity *who, struct fault *why)
+{
+    if (!who->change)
+        return true;
+    if (initgroups(who->name, who->gid) != 0 || setresgid(who->gid, who->gid, who->gid) != 0 ||
+        setresuid(who->uid, who->uid, who->uid) != 0)
+        return fault_set(why, "cannot become user \"%s\": %s", who->name, strerror(errno));
+    if (setuid(0) == 0)
+        return fault_set(why, "could become root again after giving it up");
+    prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
+    return true;
+}
+
+/* The parent's part: our success is the child's word. */
+static _Noreturn void wait_for_child(int ear)
+{
+    char word = 1;
+    ssize_t heard;
+
+    do
+        heard = read(ear, &word, 1);
+    while (heard < 0 && errno == EINTR);
+    _exit(heard == 1 ? word : 1);
+}
+
+bool process_detach(struct fault *why)
+{
+    int ends[2], nothing;
+    pid_t child;
+
+    if (pipe2(ends, O_CLOEXEC) != 0)
+        return fault_set(why, "cannot go to the background: %s", strerror(errno));
+    child = fork();
+    if (child < 0)
+        return fault_set(why, "cannot go to the background: %s", strerror(errno));
+    if (child > 0) {
+        close(ends[1]);
+        wait_for_child(ends[0]);
+    }
+    close(ends[0]);
+    parent_pipe = ends[1];
+    setsid();
+    if (chdir("/") != 0)
+        return fault_set(why, "cannot go to /: %s", strerror(errno));
+    nothing = open("/dev/null", O_RDWR | O_CLOEXEC);
+    if (nothing >= 0) {
+        dup2(nothing, STDIN_FILENO);
+        dup2(nothing, STDOUT_FILENO);
+        dup2(nothing, STDERR_FILENO);
+    }
+    return true;
+}
+
+bool process_write_pid(const char *path, struct fault *why)
+{
+    FILE *file;
+    int descriptor;
+
+    if (*path == '\0')
+        return true;
+    unlink(path);
+    descriptor = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0644);
+    file = descriptor < 0 ? NULL : fdopen(descriptor, "w");
+    if (file == NULL)
+        return fault_set(why, "%s: cannot write the process id: %s", path, strerror(errno));
+    fprintf(file, "%ld\n", (long)getpid());
+    return fclose(file) == 0 || fault_set(why, "%s: cannot write the process id: %s", path, strerror(errno));
+}
+
+/* sd_notify(3) without its library. */
+static void tell_manager(const char *words)
+{
+    const char *where = getenv("NOTIFY_SOCKET");
+    struct sockaddr_un to = { .sun_family = AF_UNIX };
+    socklen_t size;
+    int s;
+
+    if (where == NULL || strlen(where) >= sizeof(to.sun_path))
+        return;
+    strcpy(to.sun_path, where);
+    size = (socklen_t)(offsetof(struct sockaddr_un, sun_path) + strlen(where));
+    if (to.sun_path[0] == '@')
+        to.sun_path[0] = '\0';
+    s = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    if (s < 0)
+        return;
+    if (sendto(s, words, strlen(words), MSG_NOSIGNAL, (struct sockaddr *)&to, size) < 0)
+        log_warning("cannot tell the service manager that we are ready: %s", strerror(errno));
+    close(s);
+}
+
+void process_ready(void)
+{
+    char good = 0;
+
+    tell_manager("READY=1");
+    if (parent_pipe < 0)
+        return;
+    if (write(parent_pipe, &good, 1) != 1)
+        log_warning("nobody waited for us to be ready");
+    close(parent_pipe);
+    parent_pipe = -1;
+}

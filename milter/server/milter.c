@@ -1,0 +1,331 @@
+/*
+ * One SMTP session is one struct session, hung on libmilter's context: callbacks of a session may come on different
+ * threads, but one at a time. No policy here: a recipient becomes a question, and the decision becomes a reply.
+ */
+#include "server/milter.h"
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/memory.h"
+#include "policy/reply.h"
+#include "policy/roads.h"
+#include "server/clients.h"
+
+#include <errno.h>
+#include <libmilter/mfapi.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <stdio.h>
+#include <string.h>
+#include <strings.h>
+#include <unistd.h>
+
+#define TAG_HEADER "X-Danelaw-Route"
+
+enum { BACKLOG = 1024, DESCRIPTORS_AT_START = 256, TAGS_MAX = 1000 };
+
+/* Frozen before smfi_main. */
+static const struct settings *settings;
+static struct engine *judge;
+static struct clients *queue_clients;
+
+/* The road that all recipients of a message share so far. */
+enum tag_state { TAG_OPEN = 0, TAG_SHARED, TAG_SPLIT };
+
+struct session {
+    struct ruleset *rules;          /* those of the session's beginning, for all of it */
+    bool maybe_local;               /* looks like Postfix's non-SMTP mail, if no {rcpt_mailer} comes */
+    bool queues;                    /* the client is one that sees its mail queued */
+    struct address from;
+    int64_t waited_ms;              /* of the budget, by this message */
+    enum tag_state tag;
+    char route[64];                 /* TAG_SHARED: its name */
+    int tags_seen;                  /* X-Danelaw-Route headers that the client sent */
+};
+
+static struct session *session_of(SMFICTX *ctx)
+{
+    return smfi_getpriv(ctx);
+}
+
+static bool session_is_new(SMFICTX *ctx, struct session **ret)
+{
+    struct session *s = smfi_getpriv(ctx);
+    bool fresh = s == NULL;
+
+    if (fresh) {
+        s = mem_zero(sizeof(*s));
+        s->rules = engine_rules(judge);
+        smfi_setpriv(ctx, s);
+    }
+    *ret = s;
+    return fresh;
+}
+
+static sfsistat on_negotiate(SMFICTX *ctx, unsigned long actions, unsigned long steps, unsigned long unused0,
+                             unsigned long unused1, unsigned long *ret_actions, unsigned long *ret_steps,
+                             unsigned long *ret_unused0, unsigned long *ret_unused1)
+{
+    unsigned long unwanted = SMFIP_NOHELO | SMFIP_NOEOH | SMFIP_NOBODY | SMFIP_NODATA | SMFIP_NOUNKNOWN;
+
+    (void)ctx, (void)unused0, (void)unused1;
+    if (!settings->milter.tag)
+        unwanted |= SMFIP_NOHDRS;
+    *ret_actions = settings->milter.tag ? actions & (SMFIF_ADDHDRS | SMFIF_CHGHDRS) : 0;
+    *ret_steps = steps & unwanted;
+    *ret_unused0 = *ret_unused1 = 0;
+    return SMFIS_CONTINUE;
+}
+
+static bool port_is_zero(const _SOCK_ADDR *address)
+{
+    if (address->sa_family == AF_INET)
+        return ((const struct sockaddr_in *)(const void *)address)->sin_port == 0;
+    if (address->sa_family == AF_INET6)
+        return ((const struct sockaddr_in6 *)(const void *)address)->sin6_port == 0;
+    return false;
+}
+
+static sfsistat on_connect(SMFICTX *ctx, char *host, _SOCK_ADDR *address)
+{
+    struct session *s;
+
+    session_is_new(ctx, &s);
+    s->maybe_local = address != NULL && strcmp(host, "localhost") == 0 && port_is_zero(address);
+    s->queues = address == NULL || clients_match(queue_clients, (const struct sockaddr *)(const void *)address);
+    return SMFIS_CONTINUE;
+}
+
+/* An address by its macro, where the MTA has cleaned it up, else as the client said it. */
+static void read_address(SMFICTX *ctx, const char *macro, char **arguments, struct address *ret)
+{
+    char name[32];
+    const char *cleaned;
+
+    snprintf(name, sizeof(name), "{%s}", macro);
+    cleaned = smfi_getsymval(ctx, name);
+    address_parse(cleaned != NULL && *cleaned != '\0' ? cleaned : arguments[0], ret);
+}
+
+static sfsistat on_envfrom(SMFICTX *ctx, char **arguments)
+{
+    struct session *s;
+
+    session_is_new(ctx, &s);
+    read_address(ctx, "mail_addr", arguments, &s->from);
+    s->waited_ms = 0;
+    s->tag = TAG_OPEN;
+    s->tags_seen = 0;
+    return SMFIS_CONTINUE;
+}
+
+/* The MTA's transport leads out of the house. */
+static bool leads_out(const struct session *s, const char *mailer)
+{
+    size_t i;
+
+    for (i = 0; i < settings->milter.mailers.count; i++) {
+        if (strcmp(settings->milter.mailers.items[i], mailer) == 0)
+            return true;
+    }
+    for (i = 0; i < ruleset_route_count(s->rules); i++) {
+        if (strcmp(ruleset_route_at(s->rules, i)->transport, mailer) == 0)
+            return true;
+    }
+    return false;
+}
+
+/* Adds one recipient's road to the message's; an empty name: none of ours. */
+static void note_route(struct session *s, const char *route)
+{
+    if (s->tag == TAG_OPEN && strlen(route) < sizeof(s->route)) {
+        strcpy(s->route, route);
+        s->tag = TAG_SHARED;
+    } else if (s->tag == TAG_OPEN || strcmp(s->route, route) != 0) {
+        s->tag = TAG_SPLIT;
+    }
+}
+
+/*
+ * The road a recipient should take. Mail under (default) has none of ours, unless the table, which can't see senders,
+ * puts it on a connector's road all the same: then the tag leads it back to the least of ours.
+ */
+static const char *wanted_route(const struct answer *a, const struct address *to)
+{
+    struct road table;
+
+    if (!a->connector->is_default)
+        return a->connector->route->name;
+    table = road_of_address(a->rules, to);
+    return table.route == NULL ? "" : "opportunistic";
+}
+
+static bool is_authenticated(SMFICTX *ctx)
+{
+    const char *who = smfi_getsymval(ctx, (char[]){ "{auth_authen}" });
+    const char *how = smfi_getsymval(ctx, (char[]){ "{auth_type}" });
+
+    return (who != NULL && *who != '\0') || (how != NULL && *how != '\0');
+}
+
+/* Whether a held recipient is refused now; else it is accepted, and the road holds it. */
+static bool refuses(SMFICTX *ctx, const struct session *s, const struct connector *c)
+{
+    if (c->is_default)
+        return false;
+    switch (c->on_hold) {
+    case ON_HOLD_TEMPFAIL:
+        return true;
+    case ON_HOLD_QUEUE:
+        return false;
+    case ON_HOLD_AUTO:
+        break;
+    }
+    return !s->queues && !is_authenticated(ctx);
+}
+
+/* libmilter reads the text as a format. */
+static void double_percents(const char *text, char *ret, size_t size)
+{
+    size_t at = 0;
+
+    for (; *text != '\0' && at + 2 < size; text++) {
+        if (*text == '%')
+            ret[at++] = '%';
+        ret[at++] = *text;
+    }
+    ret[at] = '\0';
+}
+
+static sfsistat tempfail(SMFICTX *ctx, const struct answer *a)
+{
+    char text[2 * REPLY_TEXT_MAX + 3];
+    struct reply reply;
+
+    reply_hold(a->decision.reason, a->connector, a->hop.host.name, &reply);
+    double_percents(reply.text, text, sizeof(text));
+    if (smfi_setreply(ctx, (char *)(uintptr_t)reply.code, (char *)(uintptr_t)reply.enhanced, text) != MI_SUCCESS)
+        log_warning("libmilter refused a reply text: %s", reply.text);
+    return SMFIS_TEMPFAIL;
+}
+
+/* The budget is the message's: many recipients with dead DNS together wait no longer than one. */
+static void ask(SMFICTX *ctx, struct session *s, const struct address *to, struct answer *ret)
+{
+    int64_t start = clock_ms(), left = (int64_t)settings->milter.budget * 1000 - s->waited_ms;
+    struct question q = { .rules = s->rules, .to = *to, .from = s->from, .queue_id = smfi_getsymval(ctx, (char[]){ "i" }) };
+
+    engine_ask_by(judge, &q, start + (left > 0 ? left : 0), ret);
+    s->waited_ms += clock_ms() - start;
+}
+
+static sfsistat on_envrcpt(SMFICTX *ctx, char **arguments)
+{
+    const char *mailer = smfi_getsymval(ctx, (char[]){ "{rcpt_mailer}" });
+    struct session *s = session_of(ctx);
+    sfsistat reply = SMFIS_CONTINUE;
+    struct address to;
+    struct answer answer;
+
+    read_address(ctx, "rcpt_addr", arguments, &to);
+    if ((mailer != NULL && !leads_out(s, mailer)) || to.kind == ADDRESS_BARE || to.kind == ADDRESS_NULL) {
+        note_route(s, "");
+        return SMFIS_CONTINUE;
+    }
+    ask(ctx, s, &to, &answer);
+    if (answer.decision.verdict == VERDICT_HOLD && !(s->maybe_local && mailer == NULL) && refuses(ctx, s, answer.connector))
+        reply = tempfail(ctx, &answer);
+    else
+        note_route(s, wanted_route(&answer, &to));
+    answer_done(&answer);
+    return reply;
+}
+
+static sfsistat on_header(SMFICTX *ctx, char *name, char *value)
+{
+    struct session *s = session_of(ctx);
+
+    (void)value;
+    if (s != NULL && strcasecmp(name, TAG_HEADER) == 0 && s->tags_seen < TAGS_MAX)
+        s->tags_seen++;
+    return SMFIS_CONTINUE;
+}
+
+static sfsistat on_eom(SMFICTX *ctx)
+{
+    struct session *s = session_of(ctx);
+
+    if (!settings->milter.tag || s == NULL)
+        return SMFIS_CONTINUE;
+    for (; s->tags_seen > 0; s->tags_seen--)            /* from the last, so that the others keep their numbers */
+        smfi_chgheader(ctx, (char[]){ TAG_HEADER }, s->tags_seen, NULL);
+    if (s->tag == TAG_SHARED && s->route[0] != '\0')
+        smfi_addheader(ctx, (char[]){ TAG_HEADER }, s->route);
+    return SMFIS_CONTINUE;
+}
+
+static sfsistat on_close(SMFICTX *ctx)
+{
+    struct session *s = session_of(ctx);
+
+    if (s != NULL) {
+        ruleset_unref(s->rules);
+        free(s);
+        smfi_setpriv(ctx, NULL);
+    }
+    return SMFIS_CONTINUE;
+}
+
+/* libmilter does not show its listening socket; accepted connections inherit TCP_NODELAY from it. */
+static void set_nodelay(void)
+{
+    int s, yes = 1, listening = 0;
+    socklen_t size = sizeof(listening);
+
+    for (s = 0; s < DESCRIPTORS_AT_START; s++) {
+        if (getsockopt(s, SOL_SOCKET, SO_ACCEPTCONN, &listening, &size) == 0 && listening)
+            setsockopt(s, IPPROTO_TCP, TCP_NODELAY, &yes, sizeof(yes));
+    }
+}
+
+static bool fail(struct fault *why, const char *spec, const char *what)
+{
+    return fault_set(why, "%s: libmilter cannot %s: %s", spec, what, strerror(errno));
+}
+
+static bool open_socket(const char *spec, const struct listen_access *access, struct fault *why)
+{
+    const char *path = listen_path(spec);
+
+    if (smfi_setconn((char *)(uintptr_t)spec) != MI_SUCCESS)
+        return fail(why, spec, "use this socket");
+    smfi_setbacklog(BACKLOG);
+    if (smfi_opensocket(true) != MI_SUCCESS)
+        return fail(why, spec, "listen there");
+    set_nodelay();
+    return path == NULL || listen_grant(path, access, why);
+}
+
+bool milter_open(const struct settings *set, const struct listen_access *access, struct fault *why)
+{
+    struct smfiDesc filter = {
+        .xxfi_name = (char[]){ "danelaw" }, .xxfi_version = SMFI_VERSION,
+        .xxfi_flags = set->milter.tag ? SMFIF_ADDHDRS | SMFIF_CHGHDRS : 0,
+        .xxfi_connect = on_connect, .xxfi_envfrom = on_envfrom, .xxfi_envrcpt = on_envrcpt,
+        .xxfi_header = set->milter.tag ? on_header : NULL, .xxfi_eom = set->milter.tag ? on_eom : NULL,
+        .xxfi_close = on_close, .xxfi_negotiate = on_negotiate,
+    };
+
+    settings = set;
+    if (!clients_parse(&set->milter.queue_clients, &queue_clients, why))
+        return false;
+    if (smfi_register(filter) != MI_SUCCESS)
+        return fail(why, set->milter.socket, "start");
+    return open_socket(set->milter.socket, access, why);
+}
+
+bool milter_serve(struct engine *engine)
+{
+    judge = engine;
+    return smfi_main() == MI_SUCCESS;
+}

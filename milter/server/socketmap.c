@@ -1,0 +1,340 @@
+/*
+ * Invariants:
+ *  1. A client has at most one question open; what it sends meanwhile stays in its buffer.
+ *  2. A question lives until the engine has answered it, even if its client is gone or has been told TEMP: then
+ *     question->client is NULL and the answer is dropped.
+ *  3. question->client and everything of a client belong to the loop thread. Answers may come on any thread; those
+ *     from elsewhere are handed over through `answered`, the only thing here that has a lock.
+ */
+#include "server/socketmap.h"
+
+#include "base/log.h"
+#include "base/memory.h"
+#include "base/netstring.h"
+#include "base/text.h"
+#include "base/thread.h"
+
+#include <event2/buffer.h>
+#include <event2/bufferevent.h>
+#include <event2/event.h>
+#include <event2/listener.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+enum { REQUEST_MAX = 10000, REPLY_MAX = 20000, IDLE_SECONDS = 3600, LINE_MAX_SHOWN = 120 };
+
+struct client {
+    struct socketmap *map;
+    struct bufferevent *wire;
+    struct question_open *open;             /* NULL: none */
+    struct event *patience;                 /* runs while a question is open */
+    struct client *next, *previous;
+};
+
+struct question_open {
+    struct pending pending;                 /* first: the engine hands it back */
+    struct socketmap *map;
+    struct client *client;
+    char *policy;                           /* the answer: NULL: TEMP */
+    struct question_open *next;
+};
+
+struct socketmap {
+    const struct settings *set;
+    struct engine *engine;
+    struct evconnlistener *listener;
+    struct event *wake;
+    struct client *clients;
+    size_t client_count;
+    bool closing;
+    struct mutex lock;
+    struct question_open *answered GUARDED_BY(lock);
+};
+
+static void read_requests(struct client *c);
+
+static void client_free(struct client *c)
+{
+    struct socketmap *m = c->map;
+
+    if (c->open != NULL)
+        c->open->client = NULL;
+    if (c->next != NULL)
+        c->next->previous = c->previous;
+    if (c->previous != NULL)
+        c->previous->next = c->next;
+    else
+        m->clients = c->next;
+    bufferevent_free(c->wire);
+    event_free(c->patience);
+    free(c);
+    if (m->client_count-- == m->set->maps.clients && !m->closing)
+        evconnlistener_enable(m->listener);
+}
+
+/* Framed and sent in one piece. */
+static void send_reply(struct client *c, const char *status, const char *words)
+{
+    struct text frame;
+    size_t length = strlen(status) + 1 + strlen(words);
+
+    text_init(&frame, REPLY_MAX);
+    if (!text_print(&frame, "%zu:%s %s,", length, status, words)) {
+        text_done(&frame);
+        text_print(&frame, "%s", "20:TEMP answer too long,");
+    }
+    bufferevent_write(c->wire, text_words(&frame), frame.length);
+    text_done(&frame);
+}
+
+/* policy as the engine gives it: NULL unsure, empty nothing to say. */
+static void send_policy(struct client *c, const char *policy)
+{
+    if (policy == NULL)
+        send_reply(c, "TEMP", "held by danelaw; its log says why");
+    else if (*policy == '\0')
+        send_reply(c, "NOTFOUND", "");
+    else
+        send_reply(c, "OK", policy);
+}
+
+static void close_question(struct client *c)
+{
+    event_del(c->patience);
+    c->open->client = NULL;
+    c->open = NULL;
+}
+
+/* The loop thread's half of an answer. */
+static void deliver(struct question_open *q)
+{
+    struct client *c = q->client;
+
+    if (c != NULL) {
+        close_question(c);
+        send_policy(c, q->policy);
+    }
+    free(q->policy);
+    free(q);
+    if (c != NULL)
+        read_requests(c);
+}
+
+static void on_answer(struct pending *self, const char *policy)
+{
+    struct question_open *q = (struct question_open *)self;
+    struct socketmap *m = q->map;
+
+    q->policy = policy == NULL ? NULL : mem_text(policy);
+    mutex_lock(&m->lock);
+    q->next = m->answered;
+    m->answered = q;
+    mutex_unlock(&m->lock);
+    event_active(m->wake, 0, 0);
+}
+
+/* All that has been answered since the last look. */
+static void deliver_answered(struct socketmap *m)
+{
+    struct question_open *q, *next;
+
+    mutex_lock(&m->lock);
+    q = m->answered;
+    m->answered = NULL;
+    mutex_unlock(&m->lock);
+    for (; q != NULL; q = next) {
+        next = q->next;
+        deliver(q);
+    }
+}
+
+static void on_wake(evutil_socket_t unused, short what, void *map)
+{
+    (void)unused, (void)what;
+    deliver_answered(map);
+}
+
+static void on_patience_over(evutil_socket_t unused, short what, void *client)
+{
+    struct client *c = client;
+
+    (void)unused, (void)what;
+    close_question(c);                      /* the search goes on; the next attempt finds its result */
+    send_reply(c, "TEMP", "no answer from DNS in time");
+    read_requests(c);
+}
+
+static void ask(struct client *c, enum map_table table, const struct next_hop *hop)
+{
+    struct question_open *q = mem_zero(sizeof(*q));
+    struct timeval budget = { .tv_sec = (time_t)c->map->set->maps.budget };
+
+    q->pending.done = on_answer;
+    q->map = c->map;
+    q->client = c;
+    c->open = q;
+    event_add(c->patience, &budget);
+    engine_ask_map(c->map->engine, table, hop, &q->pending);
+}
+
+static void complain(struct client *c, const char *what, const char *request)
+{
+    char shown[LINE_MAX_SHOWN];
+
+    text_printable(request, true, shown, sizeof(shown));
+    log_warning("map: %s in \"%s\"; answered TEMP", what, shown);
+    send_reply(c, "TEMP", what);
+}
+
+static void answer_postfix(struct client *c, enum map_table table, const char *key, const char *request)
+{
+    struct next_hop hop;
+    struct fault why;
+
+    if (*key == '.')                        /* Postfix asks for parents too; connectors have answered for those */
+        send_reply(c, "NOTFOUND", "");
+    else if (!next_hop_parse(key, &hop, &why))
+        complain(c, why.text, request);
+    else
+        ask(c, table, &hop);
+}
+
+static void answer_explain(struct client *c, const char *key)
+{
+    struct address to;
+    struct text words;
+
+    address_parse(key, &to);
+    text_init(&words, 4096);
+    engine_explain(c->map->engine, &to, &words);
+    send_reply(c, "OK", text_words(&words));
+    text_done(&words);
+}
+
+/* `table key` */
+static void answer(struct client *c, char *request)
+{
+    char *key = strchr(request, ' ');
+
+    if (key == NULL) {
+        complain(c, "no table and key", request);
+        return;
+    }
+    *key++ = '\0';
+    if (strcmp(request, "postfix-tls") == 0)
+        answer_postfix(c, MAP_POSTFIX_TLS, key, request);
+    else if (strcmp(request, "postfix-mandatory") == 0)
+        answer_postfix(c, MAP_POSTFIX_MANDATORY, key, request);
+    else if (strcmp(request, "explain") == 0)
+        answer_explain(c, key);
+    else
+        complain(c, "unknown table", request);
+}
+
+/* Takes one request off the buffer; false: there is none whole, or the client is gone. */
+static bool take_request(struct client *c)
+{
+    struct evbuffer *in = bufferevent_get_input(c->wire);
+    size_t length = evbuffer_get_length(in), payload, used;
+    const char *bytes = (const char *)evbuffer_pullup(in, -1), *at;
+    char request[REQUEST_MAX + 1];
+
+    switch (netstring_read(bytes, length, REQUEST_MAX, &at, &payload, &used)) {
+    case NETSTRING_PARTIAL:
+        return false;
+    case NETSTRING_BROKEN:
+        log_warning("map: a client sent something that is no netstring; its connection is closed");
+        client_free(c);
+        return false;
+    case NETSTRING_WHOLE:
+        break;
+    }
+    memcpy(request, at, payload);
+    request[payload] = '\0';
+    evbuffer_drain(in, used);
+    if (strlen(request) != payload)
+        complain(c, "a NUL octet", request);
+    else
+        answer(c, request);
+    return true;
+}
+
+static void read_requests(struct client *c)
+{
+    while (c->open == NULL && take_request(c))
+        ;
+}
+
+static void on_readable(struct bufferevent *wire, void *client)
+{
+    struct client *c = client;
+    struct socketmap *m = c->map;
+
+    (void)wire;
+    read_requests(c);
+    deliver_answered(m);                    /* those that the engine could answer inside the call */
+}
+
+static void on_gone(struct bufferevent *wire, short what, void *client)
+{
+    (void)wire, (void)what;
+    client_free(client);
+}
+
+static void on_client(struct evconnlistener *listener, evutil_socket_t s, struct sockaddr *address, int length, void *map)
+{
+    struct socketmap *m = map;
+    struct event_base *loop = evconnlistener_get_base(listener);
+    struct timeval idle = { .tv_sec = IDLE_SECONDS };
+    struct client *c = mem_zero(sizeof(*c));
+
+    (void)address, (void)length;
+    c->map = m;
+    c->wire = bufferevent_socket_new(loop, s, BEV_OPT_CLOSE_ON_FREE);
+    c->patience = evtimer_new(loop, on_patience_over, c);
+    if (c->wire == NULL || c->patience == NULL)
+        mem_out();
+    c->next = m->clients;
+    if (c->next != NULL)
+        c->next->previous = c;
+    m->clients = c;
+    bufferevent_setcb(c->wire, on_readable, NULL, on_gone, c);
+    bufferevent_setwatermark(c->wire, EV_READ, 0, 2 * REQUEST_MAX);
+    bufferevent_set_timeouts(c->wire, &idle, &idle);
+    bufferevent_enable(c->wire, EV_READ | EV_WRITE);
+    if (++m->client_count == m->set->maps.clients)
+        evconnlistener_disable(m->listener);    /* the others wait in the backlog */
+}
+
+struct socketmap *socketmap_open(struct event_base *loop, int socket, const struct settings *set, struct engine *engine)
+{
+    struct socketmap *m = mem_zero(sizeof(*m));
+
+    m->set = set;
+    m->engine = engine;
+    mutex_init(&m->lock);
+    m->wake = event_new(loop, -1, EV_PERSIST, on_wake, m);
+    m->listener = evconnlistener_new(loop, on_client, m, LEV_OPT_CLOSE_ON_FREE | LEV_OPT_CLOSE_ON_EXEC, 0, socket);
+    if (m->wake == NULL || m->listener == NULL)
+        mem_out();
+    return m;
+}
+
+void socketmap_close(struct socketmap *m)
+{
+    struct client *c, *next;
+
+    if (m == NULL)
+        return;
+    m->closing = true;
+    evconnlistener_free(m->listener);
+    for (c = m->clients; c != NULL; c = next) {
+        next = c->next;
+        client_free(c);
+    }
+    deliver_answered(m);
+    event_free(m->wake);
+    mutex_done(&m->lock);
+    free(m);
+}

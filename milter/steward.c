@@ -1,0 +1,224 @@
+#include "steward.h"
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/memory.h"
+#include "base/thread.h"
+#include "mta/tables.h"
+#include "server/control.h"
+
+#include <malloc.h>
+#include <stdio.h>
+#include <string.h>
+
+enum {
+    TABLES_GOOD_MS = 10 * 60 * 1000,    /* the MTA's own domains may have changed meanwhile */
+    TABLES_BAD_MS = 30 * 1000,
+    EXIT_GOOD = 0, EXIT_CONFIG = 78,
+    JOBS_MAX = 64,
+    RULES_LARGE = 1000,
+};
+
+struct steward {
+    const char *config_path;
+    const struct configuration *config;     /* that of the start */
+    struct engine *engine;
+    pthread_t thread;
+    struct mutex lock;
+    struct signal changed;
+    bool stop GUARDED_BY(lock), reload GUARDED_BY(lock);
+    struct control_job *jobs[JOBS_MAX] GUARDED_BY(lock);
+    size_t job_count GUARDED_BY(lock);
+    struct fault tables_why GUARDED_BY(lock);
+    bool tables_good GUARDED_BY(lock);
+    int64_t tables_at;                      /* steward thread only */
+};
+
+/* One log line for each line of text. */
+static void log_lines(const char *lines, void (*say)(const char *format, ...))
+{
+    const char *end;
+
+    for (; *lines != '\0'; lines = *end == '\0' ? end : end + 1) {
+        end = strchrnul(lines, '\n');
+        say("%.*s", (int)(end - lines), lines);
+    }
+}
+
+static void finish_jobs(struct steward *s, int exit_code, const char *lines)
+{
+    struct control_job *jobs[JOBS_MAX];
+    size_t count, i;
+
+    mutex_lock(&s->lock);
+    count = s->job_count;
+    memcpy(jobs, s->jobs, sizeof(jobs));
+    s->job_count = 0;
+    mutex_unlock(&s->lock);
+    for (i = 0; i < count; i++)
+        control_job_done(jobs[i], exit_code, lines);
+}
+
+/* What a reload can't change while we run. */
+static void compare_settings(const struct settings *old, const struct settings *new, struct text *ret)
+{
+    const struct { const char *name, *before, *after; } fixed[] = {
+        { "user", old->user, new->user },
+        { "milter.socket", old->milter.socket, new->milter.socket },
+        { "maps.socket", old->maps.socket, new->maps.socket },
+        { "control.socket", old->control.socket, new->control.socket },
+        { "resolver.trust_anchor_file", old->resolver.trust_anchor_file, new->resolver.trust_anchor_file },
+        { "resolver.root_hints", old->resolver.root_hints, new->resolver.root_hints },
+        { "resolver.when_broken", old->resolver.when_broken, new->resolver.when_broken },
+        { "store.directory", old->store.directory, new->store.directory },
+        { "tables.mta", old->tables.mta, new->tables.mta },
+        { "log.target", old->log.target, new->log.target },
+    };
+    size_t i;
+
+    for (i = 0; i < COUNT_OF(fixed); i++) {
+        if (strcmp(fixed[i].before, fixed[i].after) != 0)
+            text_print(ret, "%s has changed; restart danelawd for that\n", fixed[i].name);
+    }
+}
+
+static void write_tables(struct steward *s)
+{
+    struct ruleset *rules = engine_rules(s->engine);
+    struct fault why = { "" };
+    bool changed = false, good, was_good;
+
+    good = tables_write(&s->config->settings, rules, &changed, &why);
+    ruleset_unref(rules);
+    mutex_lock(&s->lock);
+    was_good = s->tables_good;
+    s->tables_good = good;
+    s->tables_why = why;
+    mutex_unlock(&s->lock);
+    if (!good)
+        log_error("tables: %s; the old table stays in force", why.text);
+    else if (changed)
+        log_info("tables: written anew");
+    else if (!was_good)
+        log_info("tables: current");
+    s->tables_at = clock_ms() + (good ? TABLES_GOOD_MS : TABLES_BAD_MS);
+}
+
+static void adopt(struct steward *s, struct configuration *fresh, struct text *ret_words)
+{
+    enum log_level level;
+    size_t count = ruleset_count(fresh->rules);
+
+    compare_settings(&s->config->settings, &fresh->settings, ret_words);
+    if (log_level_parse(fresh->settings.log.level, &level))
+        log_set_level(level);
+    engine_adopt(s->engine, ruleset_ref(fresh->rules));
+    config_free(fresh);
+    if (count >= RULES_LARGE)
+        malloc_trim(0);
+    log_info("reload: %zu connectors in force", count);
+    log_lines(text_words(ret_words), log_warning);
+}
+
+static void do_reload(struct steward *s)
+{
+    struct configuration *fresh = NULL;
+    struct config_report report;
+    struct text words;
+
+    config_report_init(&report);
+    text_init(&words, 1024 * 1024);
+    if (config_load(s->config_path, &fresh, &report)) {
+        log_lines(text_words(&report.hints), log_info);
+        adopt(s, fresh, &words);
+        write_tables(s);
+        finish_jobs(s, EXIT_GOOD, text_words(&words));
+    } else {
+        log_error("reload: the configuration is faulty; the old rules stay in force");
+        log_lines(text_words(&report.faults), log_error);
+        finish_jobs(s, EXIT_CONFIG, text_words(&report.faults));
+    }
+    text_done(&words);
+    config_report_done(&report);
+}
+
+/* Until there is a chore; false: stop. */
+static bool wait_for_chore(struct steward *s, bool *ret_reload)
+{
+    bool in_time = true, go_on;
+
+    mutex_lock(&s->lock);
+    while (!s->stop && !s->reload && in_time)
+        in_time = signal_wait_until(&s->changed, &s->lock, s->tables_at);
+    *ret_reload = s->reload;
+    s->reload = false;
+    go_on = !s->stop;
+    mutex_unlock(&s->lock);
+    return go_on;
+}
+
+static void *steward_body(void *argument)
+{
+    struct steward *s = argument;
+    bool reload;
+
+    write_tables(s);
+    while (wait_for_chore(s, &reload)) {
+        if (reload)
+            do_reload(s);
+        else
+            write_tables(s);
+    }
+    finish_jobs(s, EXIT_GOOD, "");
+    return NULL;
+}
+
+struct steward *steward_start(const char *config_path, const struct configuration *config, struct engine *engine)
+{
+    struct steward *s = mem_zero(sizeof(*s));
+
+    s->config_path = config_path;
+    s->config = config;
+    s->engine = engine;
+    mutex_init(&s->lock);
+    signal_init(&s->changed);
+    thread_start(&s->thread, "steward", steward_body, s);
+    return s;
+}
+
+void steward_stop(struct steward *s)
+{
+    if (s == NULL)
+        return;
+    mutex_lock(&s->lock);
+    s->stop = true;
+    signal_one(&s->changed);
+    mutex_unlock(&s->lock);
+    pthread_join(s->thread, NULL);
+    signal_done(&s->changed);
+    mutex_done(&s->lock);
+    free(s);
+}
+
+void steward_reload(struct steward *s, struct control_job *job)
+{
+    bool crowded;
+
+    mutex_lock(&s->lock);
+    crowded = job != NULL && s->job_count == JOBS_MAX;
+    if (job != NULL && !crowded)
+        s->jobs[s->job_count++] = job;
+    s->reload = true;
+    signal_one(&s->changed);
+    mutex_unlock(&s->lock);
+    if (crowded)
+        control_job_done(job, EXIT_GOOD, "a reload is under way already\n");
+}
+
+void steward_tables(struct steward *s, bool *ret_good, char *ret_why, size_t size)
+{
+    mutex_lock(&s->lock);
+    *ret_good = s->tables_good;
+    snprintf(ret_why, size, "%s", s->tables_why.text);
+    mutex_unlock(&s->lock);
+}
