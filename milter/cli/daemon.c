@@ -1,0 +1,172 @@
+#include "cli/daemon.h"
+
+#include "base/memory.h"
+#include "base/settings.h"
+#include "cli/output.h"
+
+#include <errno.h>
+#include <libconfig.h>
+#include <libgen.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/time.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+enum { ANSWER_SECONDS = 120 };          /* between two lines; a reload of very many connectors takes its time */
+
+static const char *preset_socket(void)
+{
+    const struct setting_group *group;
+    const struct setting *s;
+
+    for (group = settings_groups; group->name != NULL; group++) {
+        for (s = group->settings; s->name != NULL; s++) {
+            if (s->offset == offsetof(struct settings, control.socket))
+                return s->preset;
+        }
+    }
+    return "";
+}
+
+/*
+ * Only the socket counts here, and it is looked for without judging the rest: a daemon must be reachable although its
+ * configuration has become bad. Gives the text, or NULL with ret_exit.
+ */
+static char *socket_setting(const struct cli *c, int *ret_exit)
+{
+    AUTO(free) char *copy = mem_text(c->config);
+    const char *spoken = NULL;
+    char *found;
+    config_t raw;
+
+    if (access(c->config, R_OK) != 0) {
+        if (c->config_given) {
+            *ret_exit = cli_fail(CLI_CONFIG, "%s: cannot read: %s", c->config, strerror(errno));
+            return NULL;
+        }
+        return mem_text(preset_socket());
+    }
+    config_init(&raw);
+    config_set_include_dir(&raw, dirname(copy));
+    if (config_read_file(&raw, c->config) != CONFIG_TRUE)
+        cli_remark("%s:%d: %s; looking for the daemon at %s", config_error_file(&raw) == NULL ? c->config : config_error_file(&raw),
+                   config_error_line(&raw), config_error_text(&raw), preset_socket());
+    else
+        config_lookup_string(&raw, "control.socket", &spoken);
+    found = mem_text(spoken == NULL ? preset_socket() : spoken);
+    config_destroy(&raw);
+    return found;
+}
+
+static int unreachable(const char *path, int error)
+{
+    if (error == ENOENT)
+        return cli_fail(CLI_UNREACHABLE, "there is no socket %s: danelawd is not running, or it reads another configuration (-c)", path);
+    if (error == ECONNREFUSED)
+        return cli_fail(CLI_UNREACHABLE, "nobody answers at %s: danelawd is not running", path);
+    if (error == EACCES || error == EPERM)
+        return cli_fail(CLI_UNREACHABLE, "%s: permission denied; root, the daemon's user and the group of control.socket_group "
+                        "may ask it", path);
+    return cli_fail(CLI_UNREACHABLE, "%s: %s; is danelawd running?", path, strerror(error));
+}
+
+/* The connected descriptor, or -1 with ret_exit. */
+static int reach(const char *spoken, int *ret_exit)
+{
+    const struct timeval patience = { .tv_sec = ANSWER_SECONDS };
+    struct sockaddr_un to = { .sun_family = AF_UNIX };
+    const char *path = spoken;
+    int fd;
+
+    if (strncmp(path, "unix:", 5) == 0)
+        path += 5;
+    else if (strncmp(path, "local:", 6) == 0)
+        path += 6;
+    if (path[0] != '/' || strlen(path) >= sizeof(to.sun_path)) {
+        *ret_exit = cli_fail(CLI_CONFIG, "control.socket: \"%s\" is no \"unix:/path\" of at most %zu characters", spoken,
+                             sizeof(to.sun_path) - 1);
+        return -1;
+    }
+    strcpy(to.sun_path, path);
+    fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    if (fd < 0 || connect(fd, (const struct sockaddr *)&to, sizeof(to)) != 0) {
+        *ret_exit = unreachable(path, errno);
+        if (fd >= 0)
+            close(fd);
+        return -1;
+    }
+    setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience));
+    setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof(patience));
+    return fd;
+}
+
+/* Takes request. */
+static bool send_request(FILE *wire, json_t *request)
+{
+    bool sent = json_dumpf(request, wire, JSON_COMPACT) == 0 && fputc('\n', wire) != EOF && fflush(wire) == 0;
+
+    json_decref(request);
+    return sent;
+}
+
+/* One line of the answer; true: it was the last. */
+static bool take_line(const struct cli *c, const json_t *item, struct daemon_reader *reader, int *ret_exit)
+{
+    const json_t *last = json_object_get(item, "exit");
+    const char *error = output_member(item, "error", NULL);
+
+    if (json_is_integer(last)) {
+        if (error != NULL)
+            cli_remark("%s", error);
+        *ret_exit = (int)json_integer_value(last);
+        return true;
+    }
+    if (c->json)
+        output_json(item);
+    else
+        reader->item(reader, item);
+    return false;
+}
+
+static int read_answer(const struct cli *c, FILE *wire, struct daemon_reader *reader)
+{
+    char *line = NULL;
+    size_t room = 0;
+    ssize_t length;
+    bool done = false;
+    int exit = CLI_TEMPORARY;
+
+    while (!done && (length = getline(&line, &room, wire)) > 0) {
+        json_t *item = json_loadb(line, (size_t)length, 0, NULL);
+
+        if (item == NULL)
+            break;
+        done = take_line(c, item, reader, &exit);
+        json_decref(item);
+    }
+    free(line);
+    return done ? exit : cli_fail(CLI_TEMPORARY, "the daemon broke off its answer; its log may say why");
+}
+
+int daemon_ask(const struct cli *c, json_t *request, struct daemon_reader *reader)
+{
+    int exit = CLI_UNREACHABLE, fd;
+    AUTO(free) char *spoken = socket_setting(c, &exit);
+    FILE *wire;
+
+    fd = spoken == NULL ? -1 : reach(spoken, &exit);
+    if (fd < 0) {
+        json_decref(request);
+        return exit;
+    }
+    wire = fdopen(fd, "r+e");
+    if (wire == NULL)
+        mem_out();
+    if (send_request(wire, request))
+        exit = read_answer(c, wire, reader);
+    else
+        exit = cli_fail(CLI_TEMPORARY, "the daemon does not take the question: %s", strerror(errno));
+    fclose(wire);
+    return exit;
+}

@@ -1,0 +1,38 @@
+#ifndef DANELAW_CLI_FINDING_H
+#define DANELAW_CLI_FINDING_H
+
+#include "cli/chain.h"
+#include "cli/look.h"
+#include "engine/engine.h"
+
+#include <jansson.h>
+
+/* One next hop, looked at. */
+struct finding_hop {
+    struct next_hop hop;
+    struct look *look;                      /* NULL: the resolver is broken, nothing was asked */
+    const struct dns_answers *answers;      /* the look's; or NULL */
+    struct evidence *found;
+};
+
+/* What `danelaw check` found out about one name. One thread. */
+struct finding {
+    const char *name;                       /* as asked */
+    struct address to;
+    const struct connector *connector;
+    struct finding_hop *hops;               /* its smart hosts, or the one that the name says */
+    size_t hop_count, decided;              /* decided: the index of the one that counts */
+    struct decision decision;
+    struct chain chain;
+};
+
+/* As the manual has it. Gives the object. */
+json_t *finding_json(const struct finding *f);
+/* The page for people, to standard output. */
+void finding_page(const struct finding *f);
+/* What to tell the partner so that DANE becomes usable; nothing where it is, or where nobody could say. */
+void finding_advice(const struct finding *f, struct text *ret);
+/* The whole policy, or "-" where none is needed. Gives the text. */
+char *finding_policy(const struct finding *f);
+
+#endif

@@ -1,0 +1,97 @@
+#include "cli/cli.h"
+#include "cli/daemon.h"
+#include "cli/output.h"
+
+#include <stdio.h>
+
+enum { MINUTE = 60, HOUR = 60 * MINUTE, DAY = 24 * HOUR };
+
+static void field_time(const char *label, long long s)
+{
+    char text[64];
+
+    if (s >= DAY)
+        snprintf(text, sizeof(text), "%lld d %lld h", s / DAY, s % DAY / HOUR);
+    else if (s >= HOUR)
+        snprintf(text, sizeof(text), "%lld h %lld min", s / HOUR, s % HOUR / MINUTE);
+    else
+        snprintf(text, sizeof(text), "%lld min %lld s", s / MINUTE, s % MINUTE);
+    output_field(label, text);
+}
+
+static void field_number(const char *label, const json_t *value)
+{
+    char text[32];
+
+    snprintf(text, sizeof(text), "%lld", (long long)json_integer_value(value));
+    output_field(label, text);
+}
+
+static void field_resolver(const json_t *resolver)
+{
+    const json_t *proven = json_object_get(resolver, "proven");
+    char text[600];
+
+    if (json_is_null(proven))
+        snprintf(text, sizeof(text), "not checked yet");
+    else if (json_is_true(proven))
+        snprintf(text, sizeof(text), "proves the root since %s", output_member(resolver, "since", "?"));
+    else
+        snprintf(text, sizeof(text), "FAILING since %s: %s", output_member(resolver, "since", "?"), output_member(resolver, "why", "?"));
+    output_field("resolver", text);
+}
+
+static void field_tables(const json_t *tables)
+{
+    const char *why = output_member(tables, "why", NULL);
+    char text[600];
+
+    snprintf(text, sizeof(text), "%s%s%s", json_is_true(json_object_get(tables, "current")) ? "current" : "NOT CURRENT",
+             why == NULL ? "" : ": ", why == NULL ? "" : why);
+    output_field("tables", text);
+}
+
+static void status_item(struct daemon_reader *self, const json_t *item)
+{
+    const json_t *counters = json_object_get(item, "counters"), *value;
+    const char *name;
+
+    (void)self;
+    fputs("danelawd ", stdout);
+    output_put(output_member(item, "version", "?"));
+    putchar('\n');
+    field_time("up for", json_integer_value(json_object_get(item, "uptime")));
+    field_number("connectors", json_object_get(item, "connectors"));
+    field_resolver(json_object_get(item, "resolver"));
+    field_tables(json_object_get(item, "tables"));
+    puts("since its start");
+    json_object_foreach((json_t *)(uintptr_t)counters, name, value) {
+        printf("  %-19s %lld\n", name, (long long)json_integer_value(value));
+    }
+}
+
+int cli_status(const struct cli *c)
+{
+    struct daemon_reader reader = { .item = status_item };
+
+    return daemon_ask(c, json_pack("{s:s}", "verb", "status"), &reader);
+}
+
+/* What the daemon found wrong. */
+static void reload_item(struct daemon_reader *self, const json_t *item)
+{
+    (void)self;
+    fprintf(stderr, "%s\n", output_member(item, "line", ""));
+}
+
+int cli_reload(const struct cli *c)
+{
+    struct daemon_reader reader = { .item = reload_item };
+    int exit = daemon_ask(c, json_pack("{s:s}", "verb", "reload"), &reader);
+
+    if (exit == CLI_GOOD && !c->json)
+        puts("the new configuration is in force");
+    if (exit == CLI_CONFIG)
+        cli_remark("the configuration was not reloaded");
+    return exit;
+}

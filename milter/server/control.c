@@ -1,0 +1,508 @@
+#include "server/control.h"
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/memory.h"
+#include "base/thread.h"
+#include "server/report.h"
+
+#include <errno.h>
+#include <event2/buffer.h>
+#include <event2/bufferevent.h>
+#include <event2/event.h>
+#include <event2/listener.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/socket.h>
+#include <sysexits.h>
+#include <unistd.h>
+
+/*
+ * A client's life:
+ *
+ *   on_accept() -> on_read() -> obey() -> a verb -> finish() -> on_written(), all is out -> client_free()
+ *                                           |          ^
+ *                    verb_connectors: fill() once, then from on_written() a bit each time the wire has room
+ *                    verb_reload: a job on its way; control_job_done() -> mailbox -> on_mail()
+ *
+ * 1. A client sends one line and is not read from again.
+ * 2. At most TURN_BYTES and TURN_ITEMS are made for a client in one turn of the loop, so that a long list neither fills
+ *    memory nor keeps others waiting.
+ * 3. A job outlives its client (job->client is NULL then) and even the control socket (the mailbox is closed then).
+ * 4. Whoever neither asks nor reads is let go, so that CLIENTS_MAX idle ones don't lock an administrator out.
+ */
+
+enum {
+    REQUEST_MAX = 64 * 1024,
+    CLIENTS_MAX = 64,
+    REQUEST_SECONDS = 10,
+    ANSWER_SECONDS = 30,
+    TURN_BYTES = 64 * 1024,
+    TURN_ITEMS = 256,
+    REFILL_BYTES = 16 * 1024,
+};
+
+/* Where other threads leave finished jobs; counted, so that they may come late. */
+struct mailbox {
+    struct mutex lock;
+    struct control_job *finished GUARDED_BY(lock);
+    bool closed GUARDED_BY(lock);
+    unsigned users GUARDED_BY(lock);
+    int bell;                           /* eventfd */
+};
+
+struct control_job {
+    struct control_job *next;
+    struct mailbox *mailbox;
+    struct client *client;              /* loop thread only; NULL: it left */
+    int exit_code;
+    char *lines;
+};
+
+/* Loop thread only. */
+struct client {
+    struct control *control;
+    struct client *next, **link;
+    struct bufferevent *wire;
+    struct control_job *job;            /* or NULL */
+    struct ruleset *rules;              /* the list being sent, or NULL */
+    size_t next_rule;
+    bool trusted;                       /* may change things */
+    bool finished;                      /* the last line is on its way */
+};
+
+/* Loop thread only. */
+struct control {
+    struct event_base *loop;
+    struct engine *engine;
+    struct control_hooks hooks;
+    struct evconnlistener *listener;
+    struct event *mail, *breather;
+    struct mailbox *mailbox;
+    struct client *clients;
+    size_t client_count;
+    bool breathing;
+    int64_t started_ms;
+};
+
+static struct mailbox *mailbox_new(void)
+{
+    struct mailbox *m = mem_zero(sizeof(*m));
+
+    mutex_init(&m->lock);
+    m->users = 1;
+    m->bell = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+    if (m->bell < 0) {
+        log_error("control: eventfd: %s", strerror(errno));
+        mutex_done(&m->lock);
+        free(m);
+        return NULL;
+    }
+    return m;
+}
+
+static void mailbox_ref(struct mailbox *m)
+{
+    mutex_lock(&m->lock);
+    m->users++;
+    mutex_unlock(&m->lock);
+}
+
+static void mailbox_unref(struct mailbox *m)
+{
+    bool last;
+
+    mutex_lock(&m->lock);
+    last = --m->users == 0;
+    mutex_unlock(&m->lock);
+    if (!last)
+        return;
+    close(m->bell);
+    mutex_done(&m->lock);
+    free(m);
+}
+
+static struct control_job *mailbox_take(struct mailbox *m, bool close_it)
+{
+    struct control_job *jobs;
+
+    mutex_lock(&m->lock);
+    jobs = take(m->finished);
+    m->closed = m->closed || close_it;
+    mutex_unlock(&m->lock);
+    return jobs;
+}
+
+static void job_free(struct control_job *job)
+{
+    mailbox_unref(job->mailbox);
+    free(job->lines);
+    free(job);
+}
+
+void control_job_done(struct control_job *job, int exit_code, const char *lines)
+{
+    struct mailbox *m = job->mailbox;
+    uint64_t one = 1;
+    bool late;
+
+    job->exit_code = exit_code;
+    job->lines = mem_text(lines);
+    mailbox_ref(m);                     /* the job may be gone as soon as it is filed */
+    mutex_lock(&m->lock);
+    late = m->closed;
+    if (!late) {
+        job->next = m->finished;
+        m->finished = job;
+    }
+    mutex_unlock(&m->lock);
+    if (late)
+        job_free(job);
+    else if (write(m->bell, &one, sizeof(one)) < 0 && errno != EAGAIN)
+        log_error("control: cannot wake the loop: %s", strerror(errno));
+    mailbox_unref(m);
+}
+
+static void client_free(struct client *client)
+{
+    struct control *c = client->control;
+
+    *client->link = client->next;
+    if (client->next != NULL)
+        client->next->link = client->link;
+    if (client->job != NULL)
+        client->job->client = NULL;
+    ruleset_unref(client->rules);
+    bufferevent_free(client->wire);
+    free(client);
+    if (c->client_count-- == CLIENTS_MAX && !c->breathing)
+        evconnlistener_enable(c->listener);
+}
+
+/* Takes item. */
+static void send_item(struct client *client, json_t *item)
+{
+    char *line = json_dumps(item, JSON_COMPACT);
+
+    if (line == NULL)
+        mem_out();
+    bufferevent_write(client->wire, line, strlen(line));
+    bufferevent_write(client->wire, "\n", 1);
+    free(line);
+    json_decref(item);
+}
+
+/* The last line; error or NULL. */
+static void finish(struct client *client, int exit_code, const char *error)
+{
+    json_t *last = json_object();
+
+    json_object_set_new(last, "exit", json_integer(exit_code));
+    if (error != NULL)
+        json_object_set_new(last, "error", report_text(error));
+    client->finished = true;
+    send_item(client, last);
+}
+
+static void fill(struct client *client)
+{
+    struct evbuffer *out = bufferevent_get_output(client->wire);
+    size_t count = ruleset_count(client->rules), made;
+
+    for (made = 0; client->next_rule < count; made++) {
+        if (made == TURN_ITEMS || evbuffer_get_length(out) >= TURN_BYTES)
+            return;
+        send_item(client, report_connector(client->control->engine, ruleset_at(client->rules, client->next_rule++)));
+    }
+    finish(client, EX_OK, NULL);
+}
+
+static const char *member(const json_t *request, const char *key)
+{
+    const char *text = json_string_value(json_object_get(request, key));
+
+    return text == NULL ? "" : text;
+}
+
+/* A domain alone is as good as an address there, but no user@domain rule can be meant. */
+static bool read_recipient(const char *spoken, struct address *ret)
+{
+    struct fault why;
+
+    *ret = (struct address){ .kind = ADDRESS_DOMAIN };
+    if (strchr(spoken, '@') == NULL)
+        return domain_parse(spoken, &ret->domain, &why);
+    address_parse(spoken, ret);
+    return ret->kind == ADDRESS_DOMAIN || ret->kind == ADDRESS_LITERAL;
+}
+
+static void show_match(struct client *client, const json_t *request)
+{
+    struct engine *e = client->control->engine;
+    const json_t *sender = json_object_get(request, "from");
+    struct address to, from = { 0 };    /* nobody in particular: only rules for any sender */
+
+    if (!read_recipient(member(request, "address"), &to)) {
+        finish(client, EXIT_FAILURE + 1, "that is neither an address nor a domain");
+        return;
+    }
+    if (json_is_string(sender))
+        address_parse(json_string_value(sender), &from);
+    send_item(client, report_match(e, ruleset_find(client->rules, &to, &from), &to));
+    finish(client, EX_OK, NULL);
+}
+
+static void show_named(struct client *client, const char *name)
+{
+    const struct connector *c = ruleset_named(client->rules, name);
+    struct fault why;
+
+    if (c == NULL && strcmp(name, ruleset_default(client->rules)->name) == 0)
+        c = ruleset_default(client->rules);
+    if (c == NULL) {
+        fault_set(&why, "no connector is called \"%s\"", name);
+        finish(client, EXIT_FAILURE, why.text);
+        return;
+    }
+    send_item(client, report_connector(client->control->engine, c));
+    finish(client, EX_OK, NULL);
+}
+
+static void verb_connectors(struct client *client, const json_t *request)
+{
+    const char *what = member(request, "what");
+
+    client->rules = engine_rules(client->control->engine);
+    if (strcmp(what, "list") == 0)
+        fill(client);
+    else if (strcmp(what, "show") == 0)
+        show_named(client, member(request, "name"));
+    else if (strcmp(what, "match") == 0)
+        show_match(client, request);
+    else
+        finish(client, EXIT_FAILURE + 1, "this daemon can list, show or match connectors");
+}
+
+static void verb_status(struct client *client, const json_t *request)
+{
+    struct control *c = client->control;
+    bool good = true;
+    char why[512] = "";
+
+    (void)request;
+    if (c->hooks.status != NULL)
+        c->hooks.status(c->hooks.self, &good, why, sizeof(why));
+    send_item(client, report_status(c->engine, (clock_ms() - c->started_ms) / 1000, good, why));
+    finish(client, report_status_exit(c->engine, good), NULL);
+}
+
+static void verb_reload(struct client *client, const json_t *request)
+{
+    struct control *c = client->control;
+    struct control_job *job = mem_zero(sizeof(*job));
+
+    (void)request;
+    mailbox_ref(c->mailbox);
+    job->mailbox = c->mailbox;
+    job->client = client;
+    client->job = job;
+    c->hooks.reload(c->hooks.self, job);
+}
+
+static const struct {
+    const char *name;
+    void (*obey)(struct client *client, const json_t *request);
+    bool changes;
+} verbs[] = {
+    { "connectors", verb_connectors, false },
+    { "status", verb_status, false },
+    { "reload", verb_reload, true },
+};
+
+static void obey(struct client *client, const char *line, size_t length)
+{
+    json_t *request = json_loadb(line, length, JSON_REJECT_DUPLICATES, NULL);
+    const char *verb = member(request, "verb");
+    size_t i;
+
+    for (i = 0; i < COUNT_OF(verbs) && strcmp(verbs[i].name, verb) != 0; i++)
+        ;
+    if (request == NULL)
+        finish(client, EXIT_FAILURE + 1, "that is no line of JSON");
+    else if (i == COUNT_OF(verbs))
+        finish(client, EXIT_FAILURE + 1, "this daemon doesn't know that verb");
+    else if (verbs[i].changes && !client->trusted)
+        finish(client, EXIT_FAILURE, "only root and the daemon's own user may change anything");
+    else
+        verbs[i].obey(client, request);
+    json_decref(request);
+}
+
+static void on_read(struct bufferevent *wire, void *self)
+{
+    struct evbuffer *in = bufferevent_get_input(wire);
+    struct client *client = self;
+    size_t length;
+    char *line = evbuffer_readln(in, &length, EVBUFFER_EOL_LF);
+
+    if (line == NULL && evbuffer_get_length(in) < REQUEST_MAX)
+        return;
+    bufferevent_disable(wire, EV_READ);
+    if (line == NULL)
+        finish(client, EXIT_FAILURE + 1, "the request is too long");
+    else
+        obey(client, line, length);
+    free(line);
+}
+
+static void on_written(struct bufferevent *wire, void *self)
+{
+    struct client *client = self;
+
+    if (client->finished && evbuffer_get_length(bufferevent_get_output(wire)) == 0)
+        client_free(client);
+    else if (!client->finished && client->rules != NULL)
+        fill(client);
+}
+
+/* Gone, broken or too slow: all the same to us. */
+static void on_trouble(struct bufferevent *wire, short what, void *self)
+{
+    (void)wire;
+    (void)what;
+    client_free(self);
+}
+
+static void send_lines(struct client *client, const char *lines)
+{
+    while (*lines != '\0') {
+        size_t length = strcspn(lines, "\n");
+        AUTO(free) char *line = strndup(lines, length);
+
+        if (line == NULL)
+            mem_out();
+        send_item(client, json_pack("{s:o}", "line", report_text(line)));
+        lines += length + (lines[length] == '\n');
+    }
+}
+
+static void on_mail(evutil_socket_t bell, short what, void *self)
+{
+    struct control *c = self;
+    struct control_job *job, *next;
+    uint64_t rings;
+
+    (void)what;
+    if (read(bell, &rings, sizeof(rings)) < 0 && errno != EAGAIN)
+        log_error("control: eventfd: %s", strerror(errno));
+    for (job = mailbox_take(c->mailbox, false); job != NULL; job = next) {
+        next = job->next;
+        if (job->client != NULL) {
+            job->client->job = NULL;
+            send_lines(job->client, job->lines);
+            finish(job->client, job->exit_code, NULL);
+        }
+        job_free(job);
+    }
+}
+
+static bool is_trusted(int socket)
+{
+    struct ucred peer;
+    socklen_t size = sizeof(peer);
+
+    if (getsockopt(socket, SOL_SOCKET, SO_PEERCRED, &peer, &size) != 0 || size != sizeof(peer))
+        return false;
+    return peer.pid != 0 && (peer.uid == 0 || peer.uid == geteuid());     /* pid 0: no local peer at all */
+}
+
+static void on_accept(struct evconnlistener *listener, evutil_socket_t socket, struct sockaddr *from, int size, void *self)
+{
+    const struct timeval patience = { .tv_sec = REQUEST_SECONDS }, slowness = { .tv_sec = ANSWER_SECONDS };
+    struct control *c = self;
+    struct client *client = mem_zero(sizeof(*client));
+
+    (void)from;
+    (void)size;
+    client->control = c;
+    client->trusted = is_trusted(socket);
+    client->wire = bufferevent_socket_new(c->loop, socket, BEV_OPT_CLOSE_ON_FREE);
+    if (client->wire == NULL)
+        mem_out();
+    client->next = c->clients;
+    client->link = &c->clients;
+    if (client->next != NULL)
+        client->next->link = &client->next;
+    c->clients = client;
+    bufferevent_setcb(client->wire, on_read, on_written, on_trouble, client);
+    bufferevent_setwatermark(client->wire, EV_READ, 0, REQUEST_MAX);
+    bufferevent_setwatermark(client->wire, EV_WRITE, REFILL_BYTES, 0);
+    bufferevent_set_timeouts(client->wire, &patience, &slowness);
+    bufferevent_enable(client->wire, EV_READ | EV_WRITE);
+    if (++c->client_count == CLIENTS_MAX)
+        evconnlistener_disable(listener);
+}
+
+/* Out of descriptors, most likely: trying again at once would only burn the processor. */
+static void on_accept_trouble(struct evconnlistener *listener, void *self)
+{
+    const struct timeval breath = { .tv_sec = 1 };
+    struct control *c = self;
+
+    log_warning("control: cannot accept a connection: %s", strerror(errno));
+    evconnlistener_disable(listener);
+    c->breathing = true;
+    evtimer_add(c->breather, &breath);
+}
+
+static void on_breath(evutil_socket_t none, short what, void *self)
+{
+    struct control *c = self;
+
+    (void)none;
+    (void)what;
+    c->breathing = false;
+    if (c->client_count < CLIENTS_MAX)
+        evconnlistener_enable(c->listener);
+}
+
+struct control *control_open(struct event_base *loop, int socket, struct engine *engine, const struct control_hooks *hooks)
+{
+    struct mailbox *mailbox = mailbox_new();
+    struct control *c;
+
+    if (mailbox == NULL) {
+        close(socket);
+        return NULL;
+    }
+    c = mem_zero(sizeof(*c));
+    *c = (struct control){ .loop = loop, .engine = engine, .hooks = *hooks, .mailbox = mailbox,
+                           .started_ms = clock_ms() };
+    evutil_make_socket_nonblocking(socket);
+    c->mail = event_new(loop, mailbox->bell, EV_READ | EV_PERSIST, on_mail, c);
+    c->breather = evtimer_new(loop, on_breath, c);
+    c->listener = evconnlistener_new(loop, on_accept, c, LEV_OPT_CLOSE_ON_FREE | LEV_OPT_CLOSE_ON_EXEC, 0, socket);
+    if (c->mail == NULL || c->breather == NULL || c->listener == NULL || event_add(c->mail, NULL) != 0)
+        mem_out();
+    evconnlistener_set_error_cb(c->listener, on_accept_trouble);
+    return c;
+}
+
+void control_close(struct control *c)
+{
+    struct control_job *job, *next;
+
+    if (c == NULL)
+        return;
+    while (c->clients != NULL)
+        client_free(c->clients);
+    for (job = mailbox_take(c->mailbox, true); job != NULL; job = next) {
+        next = job->next;
+        job_free(job);
+    }
+    evconnlistener_free(c->listener);
+    event_free(c->breather);
+    event_free(c->mail);
+    mailbox_unref(c->mailbox);
+    free(c);
+}

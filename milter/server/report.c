@@ -1,0 +1,229 @@
+#include "server/report.h"
+
+#include "base/clock.h"
+#include "base/memory.h"
+#include "policy/decide.h"
+
+#include <string.h>
+#include <sysexits.h>
+#include <time.h>
+
+/* What is known of a rule: the strictest decision so far, and what it rests on. */
+struct standing {
+    bool known;
+    struct decision decision;
+    enum dane_state dane;
+    int64_t since;
+};
+
+json_t *report_text(const char *text)
+{
+    json_t *value = json_string(text);
+    AUTO(free) char *plain = NULL;
+    size_t size = strlen(text) + 1;
+
+    if (value != NULL)
+        return value;
+    plain = mem_zero(size);
+    return json_string(text_printable(text, false, plain, size));
+}
+
+static json_t *time_or_null(int64_t wall)
+{
+    char text[32];
+    time_t at = (time_t)wall;
+    struct tm utc;
+
+    if (wall <= 0 || gmtime_r(&at, &utc) == NULL || strftime(text, sizeof(text), "%Y-%m-%dT%H:%M:%SZ", &utc) == 0)
+        return json_null();
+    return json_string(text);
+}
+
+static json_t *patterns(const struct pattern *list, size_t count)
+{
+    json_t *all = json_array();
+    char text[ADDRESS_TEXT_SIZE];
+    size_t i;
+
+    for (i = 0; i < count; i++)
+        json_array_append_new(all, report_text(pattern_print(&list[i], text, sizeof(text))));
+    return all;
+}
+
+static void consider(struct standing *s, const struct decision *d, const struct evidence *found, int64_t since)
+{
+    if (!s->known || decision_compare(d, &s->decision) < 0)
+        *s = (struct standing){ .known = true, .decision = *d, .dane = found->dane, .since = since };
+}
+
+static void look_at_hop(struct engine *e, const struct connector *c, const struct next_hop *hop, struct standing *s)
+{
+    int64_t since = 0;
+    struct evidence *found = engine_peek(e, hop, &since);
+    struct decision d;
+
+    if (found == NULL)
+        return;
+    d = decide(c, found);
+    consider(s, &d, found, since);
+    evidence_unref(found);
+}
+
+/* Smart hosts are one list: the first that may be delivered to speaks for all. */
+static void look_at_smart_hosts(struct engine *e, const struct connector *c, struct standing *s)
+{
+    struct evidence **found = mem_array(c->smart_host_count, sizeof(*found));
+    int64_t *since = mem_array(c->smart_host_count, sizeof(*since));
+    struct decision d;
+    size_t i, chosen;
+
+    for (i = 0; i < c->smart_host_count; i++)
+        found[i] = engine_peek(e, &c->smart_hosts[i], &since[i]);
+    chosen = engine_decide_list(c, found, c->smart_host_count, &d);
+    if (chosen < c->smart_host_count && found[chosen] != NULL)
+        consider(s, &d, found[chosen], since[chosen]);
+    for (i = 0; i < c->smart_host_count; i++)
+        evidence_unref(found[i]);
+    free(since);
+    free(found);
+}
+
+static void look_at_domain(struct engine *e, const struct connector *c, const char *name, struct standing *s)
+{
+    struct domain d = { 0 };
+    struct next_hop hop;
+    size_t length = strlen(name);
+
+    if (length == 0 || length >= sizeof(d.name))
+        return;
+    memcpy(d.name, name, length + 1);
+    d.length = (uint8_t)length;
+    hop = next_hop_of(&d);
+    look_at_hop(e, c, &hop, s);
+}
+
+static struct standing standing_of(struct engine *e, const struct connector *c)
+{
+    struct standing s = { 0 };
+    size_t i;
+
+    if (c->smart_host_count > 0) {
+        look_at_smart_hosts(e, c, &s);
+        return s;
+    }
+    for (i = 0; i < c->recipient_count; i++) {
+        switch (c->recipients[i].kind) {
+        case PATTERN_DOMAIN:
+        case PATTERN_ADDRESS:
+            look_at_domain(e, c, c->recipients[i].domain, &s);
+            break;
+        case PATTERN_EVERYONE:          /* names no next hop that we could look up */
+        case PATTERN_BELOW:
+        case PATTERN_NULL_SENDER:
+            break;
+        }
+    }
+    return s;
+}
+
+static json_t *item_of(const struct connector *c, const struct standing *s)
+{
+    json_t *item = json_object();
+    bool reasoned = s->known && s->decision.reason != REASON_NONE;
+
+    json_object_set_new(item, "name", report_text(c->name));
+    json_object_set_new(item, "enabled", json_true());  /* the others are as if absent */
+    json_object_set_new(item, "recipients", patterns(c->recipients, c->recipient_count));
+    json_object_set_new(item, "senders", c->sender_count == 0 ? json_null() : patterns(c->senders, c->sender_count));
+    json_object_set_new(item, "smtp_dane", json_string(mode_word(c->smtp_dane)));
+    json_object_set_new(item, "mta_sts", json_string(mode_word(c->mta_sts)));
+    json_object_set_new(item, "override", json_null());
+    json_object_set_new(item, "test_mode", json_false());
+    json_object_set_new(item, "dane", s->known ? json_string(dane_word(s->dane)) : json_null());
+    json_object_set_new(item, "sts", json_null());
+    json_object_set_new(item, "verdict", s->known ? json_string(verdict_word(s->decision.verdict)) : json_null());
+    json_object_set_new(item, "reason", reasoned ? json_string(reason_word(s->decision.reason)) : json_null());
+    json_object_set_new(item, "route", c->is_default || c->route == NULL ? json_null() : report_text(c->route->name));
+    json_object_set_new(item, "since", s->known ? time_or_null(s->since) : json_null());
+    return item;
+}
+
+json_t *report_connector(struct engine *e, const struct connector *c)
+{
+    struct standing s = standing_of(e, c);
+
+    return item_of(c, &s);
+}
+
+json_t *report_match(struct engine *e, const struct connector *c, const struct address *to)
+{
+    struct standing s = { 0 };
+
+    if (c->smart_host_count > 0)
+        look_at_smart_hosts(e, c, &s);
+    else if (to->kind == ADDRESS_DOMAIN)
+        look_at_domain(e, c, to->domain.name, &s);
+    return item_of(c, &s);
+}
+
+static json_t *resolver_item(const struct engine_status *now)
+{
+    json_t *item = json_object();
+    bool silent = !now->resolver_checked || now->resolver_why[0] == '\0';
+
+    json_object_set_new(item, "proven", now->resolver_checked ? json_boolean(now->resolver_proven) : json_null());
+    json_object_set_new(item, "why", silent ? json_null() : report_text(now->resolver_why));
+    json_object_set_new(item, "since", now->resolver_checked ? time_or_null(now->resolver_since) : json_null());
+    return item;
+}
+
+static json_t *counters_item(const struct engine_status *now)
+{
+    const struct {
+        const char *name;
+        uint64_t value;
+    } all[] = {
+        { "asked", now->asked },         { "answered_hot", now->answered_hot },
+        { "searches", now->searches },   { "delivered", now->delivered },
+        { "held", now->held },           { "passed", now->passed },
+        { "evidence_entries", now->evidence_entries },
+        { "evidence_searching", now->evidence_searching },
+    };
+    json_t *item = json_object();
+    size_t i;
+
+    for (i = 0; i < COUNT_OF(all); i++)
+        json_object_set_new(item, all[i].name, json_integer((json_int_t)all[i].value));
+    return item;
+}
+
+json_t *report_status(struct engine *e, int64_t uptime_s, bool tables_good, const char *tables_why)
+{
+    json_t *item = json_object(), *tables = json_object();
+    struct engine_status now = { 0 };
+    struct ruleset *rules = engine_rules(e);
+
+    engine_status(e, &now);
+    json_object_set_new(item, "version", json_string(PACKAGE_VERSION));
+    json_object_set_new(item, "uptime", json_integer(uptime_s));
+    json_object_set_new(item, "connectors", json_integer((json_int_t)ruleset_count(rules)));
+    json_object_set_new(item, "resolver", resolver_item(&now));
+    json_object_set_new(item, "store", json_null());
+    json_object_set_new(tables, "current", json_boolean(tables_good));
+    json_object_set_new(tables, "why", tables_why[0] == '\0' ? json_null() : report_text(tables_why));
+    json_object_set_new(item, "tables", tables);
+    json_object_set_new(item, "held", json_null());
+    json_object_set_new(item, "counters", counters_item(&now));
+    ruleset_unref(rules);
+    return item;
+}
+
+int report_status_exit(struct engine *e, bool tables_good)
+{
+    struct engine_status now = { 0 };
+
+    engine_status(e, &now);
+    if (!tables_good || (now.resolver_checked && !now.resolver_proven))
+        return 1;
+    return now.resolver_checked ? 0 : EX_TEMPFAIL;      /* just started: ask again in a moment */
+}
