@@ -153,7 +153,11 @@ static bool make_folders(const struct settings *set, const struct identity *who,
 static bool grant(const struct identity *who, const char *group, uint32_t mode, struct listen_access *ret, struct fault *why)
 {
     *ret = (struct listen_access){ .owner = who->uid, .mode = (mode_t)mode };
-    return process_group(group, &ret->group, why);
+    if (!process_group(group, &ret->group, why))
+        return false;
+    if (*group == '\0' && who->change)
+        ret->group = who->gid;
+    return true;
 }
 
 /* All sockets open while we still may give them to whom they should belong. */

@@ -17,7 +17,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-enum { DESCRIPTORS_WANTED = 65536, LOCK_TRIES = 300, LOCK_PAUSE_US = 100 * 1000 };
+enum { DESCRIPTORS_WANTED = 65536, DESCRIPTORS_ENOUGH = 8192, LOCK_TRIES = 300, LOCK_PAUSE_US = 100 * 1000 };
 
 static int parent_pipe = -1;            /* to the process that waits for process_ready() */
 
@@ -60,15 +60,19 @@ bool process_identity(const struct settings *set, struct identity *ret, struct f
 
 void process_raise_descriptors(void)
 {
-    struct rlimit limit;
+    struct rlimit limit, larger;
 
     if (getrlimit(RLIMIT_NOFILE, &limit) != 0)
         return;
-    if (geteuid() == 0 && limit.rlim_max < DESCRIPTORS_WANTED)
-        limit.rlim_max = DESCRIPTORS_WANTED;
+    larger = (struct rlimit){ .rlim_cur = DESCRIPTORS_WANTED, .rlim_max = DESCRIPTORS_WANTED };
+    if (limit.rlim_max < DESCRIPTORS_WANTED && setrlimit(RLIMIT_NOFILE, &larger) == 0)
+        return;                         /* root may */
     limit.rlim_cur = limit.rlim_max < DESCRIPTORS_WANTED ? limit.rlim_max : DESCRIPTORS_WANTED;
     if (setrlimit(RLIMIT_NOFILE, &limit) != 0)
         log_warning("cannot raise the number of descriptors to %lu: %s", (unsigned long)limit.rlim_cur, strerror(errno));
+    else if (limit.rlim_cur < DESCRIPTORS_ENOUGH)
+        log_warning("only %lu descriptors; many connections at once want %d (LimitNOFILE)", (unsigned long)limit.rlim_cur,
+                    DESCRIPTORS_ENOUGH);
 }
 
 bool process_folder(const char *path, mode_t mode, const struct identity *who, struct fault *why)
