@@ -65,9 +65,9 @@ class Letter:
         """What an engineer wants to read where the letter had another fate than it should."""
         lines = [f"{self}: {self.code} {self.reply} ({self.took:.2f} s), message-id {self.number}"]
         lines += [f"  copy at {c['host']} tls={c['tls']} sni={c['sni']}" for c in self.copies(lab)]
-        words = [self.number.strip("<>"), self.recipient] + [d.queue_id for d in self.events(lab)]
+        words = [self.number.strip("<>")] + sorted({d.queue_id for d in self.events(lab)})
         lines += ["  " + line for line in lab.postfix.log.about(*words)]
-        lines += ["  danelawd: " + line for line in lab.danelawd.about(self.recipient.lower(), *words[2:])]
+        lines += ["  danelawd: " + line for line in lab.danelawd.about(f"to=<{self.recipient.lower()}>", *words[1:])]
         return "\n".join(lines)
 
 
@@ -102,17 +102,17 @@ def by_sendmail(lab, recipient, sender=SENDER, user="nobody"):
 
 
 def by_local_alias(lab, recipient, sender=SENDER):
-    return _by_alias(lab, recipient, sender, "alias")
+    return _by_alias(lab, recipient, sender, "alias", "local alias")
 
 
 def by_virtual_alias(lab, recipient, sender=SENDER):
-    return _by_alias(lab, recipient, sender, "virtual")
+    return _by_alias(lab, recipient, sender, "virtual", "virtual alias")
 
 
-def _by_alias(lab, recipient, sender, kind):
+def _by_alias(lab, recipient, sender, kind, way):
     """The letter arrives at by-alias@ or by-virtual@ the partner, whatever local part was asked for."""
     partner = table.BY_DOMAIN[recipient.rpartition("@")[2]]
-    letter = by_smtp(lab, f"{kind}-{partner.name}@sender.example", sender, way=f"{kind} alias")
+    letter = by_smtp(lab, f"{kind}-{partner.name}@sender.example", sender, way=way)
     letter.recipient = f"by-{kind}@{partner.domain}"
     return letter
 

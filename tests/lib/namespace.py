@@ -36,13 +36,21 @@ def why_not():
 def enter():
     """Returns inside the namespaces, with lo up; runs the program again from its start to get there."""
     if os.environ.get(MARK) != "1":
-        os.environ["PATH"] = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-        os.environ[MARK] = "1"
         sys.stdout.flush()
-        os.execvp("unshare", ["unshare", "--net", "--mount", "--uts", "--ipc", "--pid", "--fork", "--kill-child",
-                              "--mount-proc", sys.executable, "-u", *sys.argv])
+        argv = command(*sys.argv)
+        os.execve(shutil.which(argv[0]), argv, environment())
     _leave_init_behind()
     _furnish()
+
+
+def command(*argv):
+    """The command line that runs a Python program inside namespaces of its own, with environment()."""
+    return ["unshare", "--net", "--mount", "--uts", "--ipc", "--pid", "--fork", "--kill-child", "--mount-proc",
+            sys.executable, "-u", *argv]
+
+
+def environment():
+    return {**os.environ, MARK: "1", "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"}
 
 
 def _leave_init_behind():

@@ -51,6 +51,8 @@ smtp_connect_timeout = 5s
 smtp_helo_timeout = 20s
 smtp_starttls_timeout = 20s
 default_process_limit = 250
+# Each letter shall have an attempt of its own, also where the one before it failed.
+default_destination_concurrency_failed_cohort_limit = 0
 biff = no
 """
 
@@ -161,9 +163,10 @@ class Postfix:
         """The mail queue, as postqueue -j tells it: a list of dictionaries."""
         return [json.loads(line) for line in run("postqueue", "-j").splitlines()]
 
-    @staticmethod
-    def requeue():
+    def requeue(self):
+        """postsuper -r; pickup(8) looks for such mail once a minute, or when a new letter wakes it."""
         run("postsuper", "-r", "ALL")
+        self.inject("al@sender.example", ["al@sender.example"], "Subject: wake up\n\n")
 
     @staticmethod
     def empty_queue():
