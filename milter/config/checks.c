@@ -135,8 +135,9 @@ static void any_socket(const struct group *g, const char *name, const void *valu
     else if (strncmp(spoken, "inet:", 5) != 0 || !inet_socket(spoken + 5))
         faults_setting(g, name, "is no socket; write unix:/PATH, or inet:PORT@HOST");
     else
-        faults_setting_hint(g, name, "while the daemon is down, any user of this host could take the port and answer in "
-                                     "its place; prefer unix:/PATH");
+        faults_setting_hint(g, name,
+                            "while the daemon is down, any user of this host could take the port and answer in "
+                            "its place; prefer unix:/PATH");
 }
 
 static void socket_mode(const struct group *g, const char *name, const void *value)
@@ -235,7 +236,7 @@ static bool good_server(const char *spoken)
     if (at == NULL)
         return true;
     port = strtoul(at + 1, NULL, 10);
-    return at[1] != '\0' && strlen(at + 1) <= 5 && strspn(at + 1, "0123456789") == strlen(at + 1) && port >= 1 && port <= 65535;
+    return port >= 1 && port <= 65535 && strlen(at + 1) <= 5 && strspn(at + 1, "0123456789") == strlen(at + 1);
 }
 
 static void servers(const struct group *g, const char *name, const void *value)
@@ -246,7 +247,8 @@ static void servers(const struct group *g, const char *name, const void *value)
 
     for (i = 0; i < list->count; i++) {
         if (!good_server(list->items[i]))
-            faults_item(g, name, i, "\"%s\" is no resolver; write its address, as in \"127.0.0.1\" or \"127.0.0.1@5353\"",
+            faults_item(g, name, i,
+                        "\"%s\" is no resolver; write its address, as in \"127.0.0.1\" or \"127.0.0.1@5353\"",
                         faults_show(list->items[i], shown));
     }
 }
@@ -270,7 +272,8 @@ static void anchors(const struct group *g, const char *name, const void *value)
 
     for (i = 0; i < list->count; i++) {
         if (!has_type(list->items[i], "DS") && !has_type(list->items[i], "DNSKEY"))
-            faults_item(g, name, i, "entry %zu is no DS or DNSKEY record; write it as in \". IN DS 20326 8 2 E06D...\"", i + 1);
+            faults_item(g, name, i, "entry %zu is no DS or DNSKEY record; write it as in \". IN DS 20326 8 2 E0...\"",
+                        i + 1);
     }
 }
 

@@ -26,12 +26,15 @@ const struct setting connectors_settings[] = {
     { "route", SETTING_TEXT, AT(route), "", "the road when the requirement holds; empty: by its modes" },
     { "fallback", SETTING_TEXT, AT(fallback), "", "the road instead of holding", .later = true, .harmless = "" },
     { "fallback_after", SETTING_DURATION, AT(fallback_after), "15m", "how long before it is taken", .later = true },
-    { "fallback_weak", SETTING_FLAG, AT(fallback_weak), "false", "let it be weaker than the requirement", .later = true,
-      .harmless = "false" },
-    { "on_hold", SETTING_WORD, AT(on_hold), "auto", "refuse for now, or accept and queue", .words = "auto tempfail queue" },
+    { "fallback_weak", SETTING_FLAG, AT(fallback_weak), "false", "let it be weaker than the requirement",
+      .later = true, .harmless = "false" },
+    { "on_hold", SETTING_WORD, AT(on_hold), "auto", "refuse for now, or accept and queue",
+      .words = "auto tempfail queue" },
     { "hold", SETTING_DURATION, AT(hold), "24h", "how long before held mail bounces", .later = true },
-    { "test_mode", SETTING_FLAG, AT(test_mode), "false", "only say what it would do", .later = true, .harmless = "false" },
-    { "probe", SETTING_WORD, AT(probe), "off", "visit the partner's hosts", .words = "off", .later_words = "watch require" },
+    { "test_mode", SETTING_FLAG, AT(test_mode), "false", "only say what it would do", .later = true,
+      .harmless = "false" },
+    { "probe", SETTING_WORD, AT(probe), "off", "visit the partner's hosts", .words = "off",
+      .later_words = "watch require" },
     { NULL },
 };
 
@@ -83,7 +86,9 @@ static void read_match(const struct group *g, const struct wishes *w, struct con
     bool mine = groups_has(g, "tls_match");
 
     if (mine && w->tls_match.count > 0 && !matched) {
-        faults_setting(g, "tls_match", "names are only matched with tls = \"verify\" or \"secure\"; set one, or remove tls_match");
+        faults_setting(g, "tls_match",
+                       "names are only matched with tls = \"verify\" or \"secure\"; "
+                       "set one, or remove tls_match");
         return;
     }
     if (!matched)
@@ -92,9 +97,10 @@ static void read_match(const struct group *g, const struct wishes *w, struct con
         c->tls_match = patterns_match_list(g, &w->tls_match, &c->tls_match_count);
     else
         c->tls_match = w->tls_match.items, c->tls_match_count = w->tls_match.count;
-    if (c->tls_match_count == 0 && groups_has(g, "tls"))
-        faults_setting_hint(g, "tls", "without tls_match the certificate must bear the name of the next hop, as few MX hosts' do; "
-                                      "set tls_match to the partner's host names");
+    if (w->tls_match.count == 0 && groups_has(g, "tls"))
+        faults_setting_hint(g, "tls",
+                            "without tls_match the certificate must bear the name of the next hop, as few MX "
+                            "hosts' do; set tls_match to the partner's host names");
 }
 
 static const struct route *preset_route(const struct group *g, const struct connector *c)
@@ -128,10 +134,13 @@ static void read_route(const struct group *g, const struct wishes *w, struct con
     if (c->route == NULL)
         return;
     if (w->route[0] != '\0' && connector_is_mandatory(c) && !routes_is_strong(c->route))
-        faults_setting(g, "route", "\"%s\" authenticates nobody by itself, so that mail would leave unprotected while the daemon "
-                                   "is down; take one with tls = \"dane-only\", or \"secure\" with tls_match", w->route);
+        faults_setting(g, "route",
+                       "\"%s\" authenticates nobody by itself, so that mail would leave unprotected while the "
+                       "daemon is down; take one with tls = \"dane-only\", or \"secure\" with tls_match",
+                       w->route);
     if (c->route->next_hop[0] != '\0' && c->smart_host_count > 0)
-        faults_setting(g, "smart_hosts", "the route \"%s\" has a next hop of its own; remove one of the two", c->route->name);
+        faults_setting(g, "smart_hosts", "the route \"%s\" has a next hop of its own; remove one of the two",
+                       c->route->name);
 }
 
 /* --- one connector --- */
@@ -140,8 +149,9 @@ static void hint_senders(const struct group *g, const struct connector *c)
 {
     if (!connector_is_mandatory(c) || c->sender_count == 0 || g->reader->made->settings.milter.tag)
         return;
-    faults_setting_hint(g, "senders", "the transport table can't see senders: mail of every sender to these recipients travels "
-                                      "the mandatory road; set milter.tag = true to loosen that for the others");
+    faults_setting_hint(g, "senders",
+                        "the transport table can't see senders: mail of every sender to these recipients travels "
+                        "the mandatory road; set milter.tag = true to loosen that for the others");
 }
 
 static void hint_everyone(const struct group *g, const struct connector *c)
@@ -150,8 +160,9 @@ static void hint_everyone(const struct group *g, const struct connector *c)
 
     for (i = 0; i < c->recipient_count; i++) {
         if (c->recipients[i].kind == PATTERN_EVERYONE)
-            faults_setting_hint(g, "recipients", "\"*\" is never written to the table; set default_transport as `danelaw setup "
-                                                 "postfix` prints it");
+            faults_setting_hint(g, "recipients",
+                                "\"*\" is never written to the table; set default_transport as `danelaw setup "
+                                "postfix` prints it");
     }
 }
 
@@ -261,7 +272,8 @@ void connectors_defaults(struct reader *r, struct source *s, config_setting_t *n
     read_route(&g, &r->defaults, c);
     if (connector_is_mandatory(c))
         faults_setting_hint(&g, c->smtp_dane == MODE_MANDATORY ? "smtp_dane" : "mta_sts",
-                            "destinations without a connector are judged by this too, but only named connectors are enforced");
+                            "destinations without a connector are judged by this too, but only named connectors are "
+                            "enforced");
     ruleset_set_default(r->made->rules, c);
 }
 
@@ -297,8 +309,8 @@ void connectors_hints(struct reader *r)
 
             if (p->kind == PATTERN_BELOW && !is_covered(rules, p->domain))
                 faults_hint(r, (struct spot){ c->file, c->line },
-                            "connector \"%s\": recipients: \"*.%s\" does not cover %s itself, and no other connector does; add "
-                            "\"%s\" if it is meant", c->name, p->domain, p->domain, p->domain);
+                            "connector \"%s\": recipients: \"*.%s\" does not cover %s itself, and no other connector "
+                            "does; add \"%s\" if it is meant", c->name, p->domain, p->domain, p->domain);
         }
     }
 }

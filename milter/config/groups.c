@@ -115,11 +115,12 @@ static bool wrong_kind(const struct group *g, const struct setting *known, const
 
     switch (known->kind) {
     case SETTING_FLAG:
-        faults_setting(g, known->name, "is %s; write %s = true or %s = false, without quotes", kind_of(node), known->name,
-                       known->name);
+        faults_setting(g, known->name, "is %s; write %s = true or %s = false, without quotes", kind_of(node),
+                       known->name, known->name);
         break;
     case SETTING_NUMBER:
-        faults_setting(g, known->name, "is %s; write a whole number as in %s = %s", kind_of(node), known->name, preset);
+        faults_setting(g, known->name, "is %s; write a whole number as in %s = %s", kind_of(node), known->name,
+                       preset);
         break;
     case SETTING_LIST:
         faults_setting(g, known->name, "is %s; write a list of texts, %s = [ \"...\", \"...\" ]", kind_of(node),
@@ -130,8 +131,8 @@ static bool wrong_kind(const struct group *g, const struct setting *known, const
                        values_choices(known->words, choices, sizeof(choices)));
         break;
     case SETTING_MODE:
-        faults_setting(g, known->name, "is %s; write the permissions in quotes, %s = \"%s\"", kind_of(node), known->name,
-                       preset);
+        faults_setting(g, known->name, "is %s; write the permissions in quotes, %s = \"%s\"", kind_of(node),
+                       known->name, preset);
         break;
     case SETTING_TEXT:
     case SETTING_DURATION:
@@ -160,9 +161,11 @@ static bool read_word(const struct group *g, const struct setting *known, const 
     if (word == NULL)
         return wrong_kind(g, known, node);
     if (!values_has_word(known->words, word)) {
+        bool later = values_has_word(known->later_words, word);
+
         values_choices(known->words, choices, sizeof(choices));
         faults_setting(g, known->name, "\"%s\" is %s; write %s", faults_show(word, shown),
-                       values_has_word(known->later_words, word) ? "not available in this version" : "not known", choices);
+                       later ? "not available in this version" : "not known", choices);
         return false;
     }
     *(const char **)field(g->target, known) = kept(g->keep ? g->memory : NULL, word);
@@ -182,10 +185,11 @@ static bool out_of_range(const struct group *g, const struct setting *known)
     char least[VALUES_PRINT_SIZE], most[VALUES_PRINT_SIZE];
 
     values_print(known->kind, known->least, least);
+    values_print(known->kind, known->most, most);
     if (known->most == 0)
         faults_setting(g, known->name, "is out of range; write at least %s", least);
     else
-        faults_setting(g, known->name, "is out of range; write %s to %s", least, values_print(known->kind, known->most, most));
+        faults_setting(g, known->name, "is out of range; write %s to %s", least, most);
     return false;
 }
 

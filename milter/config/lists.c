@@ -42,7 +42,8 @@ void lists_read(const struct group *g, const struct wishes *w, struct connector 
     c->recipients = read_patterns(g, "recipients", &w->recipients, LIST_RECIPIENTS, &c->recipient_count);
     c->senders = read_patterns(g, "senders", &w->senders, LIST_SENDERS, &c->sender_count);
     if (!groups_has(g, "recipients"))
-        faults_setting(g, "recipients", "is missing; write recipients = [ \"d.example\" ], or [ \"*\" ] for everyone");
+        faults_setting(g, "recipients",
+                       "is missing; write recipients = [ \"d.example\" ], or [ \"*\" ] for everyone");
     else if (is_empty_list(g, "recipients"))
         faults_setting(g, "recipients", "is empty; write [ \"d.example\" ], or [ \"*\" ] for everyone");
     if (is_empty_list(g, "senders"))
@@ -121,8 +122,8 @@ void lists_file_name(const struct group *g, const struct connector *c)
     const struct sighting *before = seen_before(&g->reader->names, &it, same_name);
 
     if (before != NULL)
-        faults_setting(g, "name", "the connector at %.200s:%u has the same name; write another one", before->who->file,
-                       before->who->line);
+        faults_setting(g, "name", "the connector at %.200s:%u has the same name; write another one",
+                       before->who->file, before->who->line);
 }
 
 static void complain_twin(const struct group *g, const char *list, size_t index, const struct connector *c,
@@ -140,8 +141,8 @@ static void complain_twin(const struct group *g, const char *list, size_t index,
         faults_item(g, list, index, "\"%s\" stands here twice; remove one", shown);
     else
         faults_item(g, list, index,
-                    "\"%s\" is also in the connector %s for the same senders, so that one of the two could never act; remove it "
-                    "from one, or give them different senders", shown, who);
+                    "\"%s\" is also in the connector %s for the same senders, so that one of the two could never act; "
+                    "remove it from one, or give them different senders", shown, who);
 }
 
 /* Where a faulty entry was left out, the indices don't line up with the list as written: then it is the list's line. */

@@ -71,7 +71,9 @@ static void check_next_hop(const struct group *g, const char *spoken)
 static void check_match(const struct group *g, const struct route *route)
 {
     if (route->tls_match_count > 0 && route->tls != TLS_VERIFY && route->tls != TLS_SECURE)
-        faults_setting(g, "tls_match", "names are only matched with tls = \"verify\" or \"secure\"; set one, or remove tls_match");
+        faults_setting(g, "tls_match",
+                       "names are only matched with tls = \"verify\" or \"secure\"; "
+                       "set one, or remove tls_match");
 }
 
 /* The mandatory presets rest on two of the built-in ones. */
@@ -80,7 +82,9 @@ static void check_replacement(const struct group *g, const struct route *route)
     bool relied_on = strcmp(route->name, "dane-mandatory") == 0 || strcmp(route->name, "sts-mandatory") == 0;
 
     if (relied_on && !routes_is_strong(route))
-        faults_setting(g, "tls", "mandatory connectors rely on this route; write tls = \"dane-only\", or \"secure\" with tls_match");
+        faults_setting(g, "tls",
+                       "mandatory connectors rely on this route; "
+                       "write tls = \"dane-only\", or \"secure\" with tls_match");
 }
 
 static void read_route(struct reader *r, struct source *s, config_setting_t *node)

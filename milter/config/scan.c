@@ -120,7 +120,8 @@ static void skip_comment(struct scan *s, struct page *p)
         if (before == '*' && c == '/')
             return;
     }
-    complain(s, p, line, "this comment is never closed, so that the rest of the file would be ignored; close it with */");
+    complain(s, p, line,
+             "this comment is never closed, so that the rest of the file would be ignored; close it with */");
 }
 
 /* Behind the opening quote, to the closing one. */
