@@ -1,0 +1,120 @@
+#!/bin/sh
+# The command without a daemon and without a network: usage, exit codes, help, config test. DANELAW names the program.
+
+DANELAW=${DANELAW:-${builddir:-.}/milter/danelaw}
+work=$(mktemp -d) || exit 99
+trap 'rm -rf "$work"' EXIT
+failures=0
+
+# expect EXIT WORDS-IN-OUTPUT-OR-ERRORS ARGUMENTS...
+expect() {
+    code=$1 words=$2
+    shift 2
+    "$DANELAW" "$@" >"$work/out" 2>"$work/err" </dev/null
+    got=$?
+    if [ "$got" != "$code" ] || ! cat "$work/out" "$work/err" | grep -qF -- "$words"; then
+        echo "FAILED: danelaw $*: exit $got, expected $code and \"$words\""
+        sed 's/^/    /' "$work/out" "$work/err"
+        failures=$((failures + 1))
+    fi
+}
+
+# quiet out|err: the last command said nothing there
+quiet() {
+    if [ -s "$work/$1" ]; then
+        echo "FAILED: something on std$1:"
+        sed 's/^/    /' "$work/$1"
+        failures=$((failures + 1))
+    fi
+}
+
+cat >"$work/good.conf" <<END
+user = "$(id -un)";
+control = { socket = "unix:$work/control.sock"; };
+store = { directory = "$work/store"; };
+resolver = { timeout = "1s"; forward = [ "127.0.0.1@1" ]; };
+connectors = (
+  { name = "Contoso Bank"; recipients = [ "contoso-bank.example" ]; smtp_dane = "mandatory"; },
+  { name = "Gateway"; recipients = [ "gw-partner.example" ]; smtp_dane = "none"; mta_sts = "none"; } );
+END
+cat >"$work/bad.conf" <<END
+usr = "nobody";
+control = { socket = "unix:$work/control.sock"; };
+connectors = ( { name = "x"; recipients = [ "a..b" ]; smtp_dane = "sure"; } );
+END
+
+# usage
+expect 2 "a verb is missing"
+expect 2 "no verb \"fly\"" fly
+expect 2 "did you mean \"check\"" chekc
+expect 2 "unknown option" --sideways
+expect 2 "--sideways" check --sideways x.example
+expect 2 "that is: danelaw check" check
+expect 2 "takes no --from" tables --from a@b.example
+expect 2 "takes no --all" status --all
+expect 2 "takes no --check" check --check x.example
+expect 2 "that is: danelaw status" status now
+expect 2 "that is: danelaw connectors" connectors count
+expect 2 "that is: danelaw connectors" connectors show
+expect 2 "only goes with" connectors list --from a@b.example
+expect 2 "that is: danelaw setup postfix" setup exim
+expect 2 "that is: danelaw config test" config show
+expect 2 "that is no address" -c "$work/good.conf" check postmaster@
+expect 2 "a..b" -c "$work/good.conf" check a..b
+quiet out
+
+# not yet
+for verb in trace held mode audit cache sweep doctor; do
+    expect 2 "danelaw: \"$verb\" is not available in this version" "$verb" --limit 3 x
+    quiet out
+done
+expect 2 "\"check --probe\" is not available in this version" check --probe x.example
+expect 2 "\"setup sendmail\" is not available in this version" setup sendmail
+
+# help
+expect 0 "VERB" --help
+quiet err
+for verb in check connectors tables setup status reload config; do
+    grep -q "^  $verb " "$work/out" || { echo "FAILED: --help lacks $verb"; failures=$((failures + 1)); }
+done
+for verb in check connectors tables setup status reload config; do
+    expect 0 "danelaw [-c FILE] [--json] $verb" "$verb" --help
+    expect 0 "danelaw [-c FILE] [--json] $verb" --help "$verb"
+    quiet err
+done
+expect 0 "danelaw " --version
+
+# config test
+expect 0 "the configuration is good, with 2 connectors" -c "$work/good.conf" config test
+expect 0 "the configuration is good" config test -c "$work/good.conf"
+expect 0 "the configuration is good" config test --config="$work/good.conf"
+expect 78 "bad.conf:1: usr: " -c "$work/bad.conf" config test
+quiet out
+expect 78 "bad.conf:3: connector \"x\": smtp_dane: " -c "$work/bad.conf" config test
+expect 78 "bad.conf:3: connector \"x\": recipients: " -c "$work/bad.conf" config test
+expect 78 "nowhere.conf" -c "$work/nowhere.conf" config test
+
+# no daemon
+expect 69 "$work/control.sock" -c "$work/good.conf" status
+expect 69 "not running" -c "$work/good.conf" connectors
+expect 69 "not running" -c "$work/good.conf" reload
+expect 69 "$work/control.sock" -c "$work/bad.conf" status       # a bad configuration must not hide the daemon
+expect 78 "nowhere.conf" -c "$work/nowhere.conf" status
+quiet out
+
+# tables, setup
+expect 0 "there is no table to write" -c "$work/good.conf" tables
+expect 0 "there is no table to write" -c "$work/good.conf" tables --check
+expect 78 "bad.conf:1" -c "$work/bad.conf" tables
+expect 78 "bad.conf:1" -c "$work/bad.conf" setup postfix
+expect 78 "nowhere.conf" -c "$work/nowhere.conf" setup postfix
+
+# check, where nothing can be looked up
+expect 78 "bad.conf:1" -c "$work/bad.conf" check x.example
+expect 75 "THE RESOLVER CAN PROVE NOTHING" -c "$work/good.conf" check bo@contoso-bank.example
+expect 75 "HOLD" -c "$work/good.conf" check bo@contoso-bank.example
+expect 75 '"connector":"Gateway"' -c "$work/good.conf" --json check bo@contoso-bank.example gw-partner.example
+[ "$(wc -l <"$work/out")" = 2 ] || { echo "FAILED: not one line a name"; failures=$((failures + 1)); }
+expect 0 "DANE          absent" -c "$work/good.conf" check 'bo@[192.0.2.1]'
+
+[ "$failures" = 0 ]
