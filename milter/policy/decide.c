@@ -162,9 +162,12 @@ struct decision decide(const struct connector *connector, const struct evidence 
     return by_dane(connector, found);
 }
 
+/* Names that an enforce policy lists come before a connector's own: those would let mandatory mail past the policy. */
 static int strictness(const struct decision *d)
 {
-    return d->verdict == VERDICT_HOLD ? tls_strength(TLS_DANE_ONLY) + 1 : tls_strength(d->tls);
+    bool listed = d->match == MATCH_STS || d->match == MATCH_STS_BARE;
+
+    return d->verdict == VERDICT_HOLD ? 2 * (tls_strength(TLS_DANE_ONLY) + 1) : 2 * tls_strength(d->tls) + listed;
 }
 
 int decision_compare(const struct decision *a, const struct decision *b)

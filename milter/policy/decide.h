@@ -19,10 +19,13 @@ struct decision {
 /* Connector x evidence -> decision. Pure; RFC 8461 2 (DANE first), RFC 7672 2.2. */
 struct decision decide(const struct connector *connector, const struct evidence *found);
 
-/* Of two decisions for mail that shares a road: hold, dane-only, secure, verify, encrypt, dane, may, site. Negative: a is stricter. */
+/*
+ * Of two decisions for mail that shares a road: hold, dane-only, secure (by a policy's names, then by a connector's own),
+ * verify, encrypt, dane, may, site. Negative: a is stricter.
+ */
 int decision_compare(const struct decision *a, const struct decision *b);
 
-/* The whole policy in words: `secure match=mx.d servername=hostname`, `dane-only`, `site`; `-` unless mail is delivered. */
+/* The whole policy in words: `secure match=mx.d servername=hostname`, `dane-only`, `site`; `-` while mail is held. */
 void decision_policy(const struct decision *d, const struct connector *connector, const struct evidence *found,
                      struct text *ret);
 
