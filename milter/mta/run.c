@@ -116,7 +116,7 @@ static void drain(int *fd, struct text *ret)
     char some[16 * 1024];
     ssize_t got = 1;
 
-    while (*fd >= 0 && got > 0) {
+    while (*fd >= 0 && got > 0 && !ret->full) {
         got = read(*fd, some, sizeof(some));
         if (got > 0)
             text_add(ret, some, (size_t)got);

@@ -4,6 +4,7 @@
 #include "base/memory.h"
 #include "mta/own.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -303,17 +304,23 @@ static bool settle_pair(const struct draft *d, int folder, struct fault *why)
     return true;
 }
 
+/* All that is called after the fresh table: postmap has files of its own beside it (`__db.transport.new.db`). */
 static void sweep(int folder)
 {
-    char name[64];
-    size_t i;
+    int again = openat(folder, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    DIR *list = again < 0 ? NULL : fdopendir(again);
+    struct dirent *entry;
 
-    unlinkat(folder, FRESH, 0);
-    for (i = 0; i < COUNT_OF(kinds); i++) {
-        snprintf(name, sizeof(name), FRESH "%s", kinds[i].suffix);
-        unlinkat(folder, name, 0);
+    if (list == NULL) {
+        if (again >= 0)
+            close(again);
+        return;
     }
-    unlinkat(folder, FRESH ".cdb.tmp", 0);
+    while ((entry = readdir(list)) != NULL) {
+        if (strncmp(entry->d_name, FRESH, strlen(FRESH)) == 0 || strstr(entry->d_name, "." FRESH) != NULL)
+            unlinkat(folder, entry->d_name, 0);
+    }
+    closedir(list);
 }
 
 static bool make_pair(const struct draft *d, int folder, struct fault *why)
