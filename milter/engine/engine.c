@@ -63,6 +63,8 @@ void engine_close(struct engine *e)
     watch_stop(e->watch);
     mutex_lock(&e->lock);
     e->closing = true;
+    while (e->starting > 0)
+        signal_wait(&e->left, &e->lock);
     mutex_unlock(&e->lock);
     e->lookup->close(e->lookup);            /* every search lands, so every sleeper wakes */
     mutex_lock(&e->lock);
@@ -107,6 +109,7 @@ struct search {
     struct landing landing;
     struct engine *engine;
     struct next_hop hop;
+    bool ahead;                             /* nobody asked: the watch keeps it warm */
 };
 
 static void search_arrive(struct landing *self, struct dns_answers *answers)
@@ -114,20 +117,50 @@ static void search_arrive(struct landing *self, struct dns_answers *answers)
     struct search *s = (struct search *)self;
     int64_t now = clock_ms();
 
+    if (s->ahead)
+        atomic_fetch_sub(&s->engine->ahead, 1);
     cache_land(s->engine->cache, &s->hop, dane_judge(answers, now), now);
     dns_answers_free(answers);
     free(s);
 }
 
-void engine_search(struct engine *e, const struct next_hop *hop)
+/* The lookup stays open until all who were let in here have asked it; false: the engine is closing. */
+static bool may_search(struct engine *e)
 {
-    struct search *s = mem_zero(sizeof(*s));
+    bool welcome;
 
-    s->landing.arrive = search_arrive;
-    s->engine = e;
-    s->hop = *hop;
+    mutex_lock(&e->lock);
+    welcome = !e->closing;
+    if (welcome)
+        e->starting++;
+    mutex_unlock(&e->lock);
+    return welcome;
+}
+
+static void has_asked(struct engine *e)
+{
+    mutex_lock(&e->lock);
+    e->starting--;
+    if (e->starting == 0)
+        signal_all(&e->left);
+    mutex_unlock(&e->lock);
+}
+
+void engine_search(struct engine *e, const struct next_hop *hop, bool ahead)
+{
+    struct search *s;
+
+    if (!may_search(e)) {
+        cache_land(e->cache, hop, evidence_new(DANE_UNKNOWN, "the daemon is stopping", 0), clock_ms());
+        return;
+    }
+    s = mem_zero(sizeof(*s));
+    *s = (struct search){ .landing = { .arrive = search_arrive }, .engine = e, .hop = *hop, .ahead = ahead };
     atomic_fetch_add(&e->searches, 1);
+    if (ahead)
+        atomic_fetch_add(&e->ahead, 1);
     e->lookup->resolve(e->lookup, hop, &s->landing);
+    has_asked(e);
 }
 
 struct evidence *engine_trusted(struct engine *e, struct evidence *found)
@@ -189,7 +222,7 @@ static void sleeper_sit(struct engine *e, struct sleeper *s, struct meeting *at,
     }
     switch (cache_join(e->cache, hop, patient ? &s->waiter : NULL, clock_ms(), &s->found)) {
     case SEAT_FIRST:
-        engine_search(e, hop);
+        engine_search(e, hop, false);
         return;
     case SEAT_JOINED:
         return;

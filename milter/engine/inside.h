@@ -17,15 +17,17 @@ struct engine {
     struct evidence *broken;                /* frozen: what counts while the resolver can't validate */
 
     struct mutex lock;
-    struct signal left;                     /* an asker has left */
+    struct signal left;                     /* the last asker has left, or the last search has started */
     struct ruleset *rules GUARDED_BY(lock);
     size_t askers GUARDED_BY(lock);
+    size_t starting GUARDED_BY(lock);       /* searches being handed to the lookup */
     bool closing GUARDED_BY(lock);
     bool repin GUARDED_BY(lock);            /* the rules changed: the watch has pins to set */
     char resolver_why[192] GUARDED_BY(lock);
     int64_t resolver_since GUARDED_BY(lock);
 
     atomic_bool resolver_broken, resolver_checked;
+    atomic_size_t ahead;                    /* searches of the watch that have not landed */
     atomic_ulong asked, hot, searches, held, delivered, passed;
 
     struct watch *watch;
@@ -34,8 +36,8 @@ struct engine {
 /* Every question is between enter and leave; false: the engine is closing. Gives a reference to today's rules. */
 bool engine_enter(struct engine *e, struct ruleset **ret_rules);
 void engine_leave(struct engine *e, struct ruleset *rules);
-/* Starts the search that a SEAT_FIRST or cache_due() asks for. */
-void engine_search(struct engine *e, const struct next_hop *hop);
+/* Starts the search that a SEAT_FIRST or cache_due() (ahead) asks for. */
+void engine_search(struct engine *e, const struct next_hop *hop, bool ahead);
 /* What a decision may rest on: found, or `broken` while the resolver can't validate. Takes and gives a reference. */
 struct evidence *engine_trusted(struct engine *e, struct evidence *found);
 /* Counts a decision by its verdict. */

@@ -119,7 +119,7 @@ void engine_ask_map(struct engine *e, enum map_table table, const struct next_ho
     }
     switch (cache_join(e->cache, hop, &ask->waiter, ask->start, &found)) {
     case SEAT_FIRST:
-        engine_search(e, hop);              /* from here on another thread may have ended the question */
+        engine_search(e, hop, false);       /* from here on another thread may have ended the question */
         return;
     case SEAT_JOINED:
         return;
@@ -152,7 +152,7 @@ void engine_explain(struct engine *e, const struct address *to, struct text *ret
     if (to->kind != ADDRESS_DOMAIN && c->smart_host_count == 0)
         found = evidence_ref(e->no_name);
     else if (cache_join(e->cache, &hop, NULL, clock_ms(), &found) == SEAT_FIRST)
-        engine_search(e, &hop);
+        engine_search(e, &hop, false);
     road = road_of_address(rules, to);
     text_print(ret, "connector \"%s\" smtp_dane=%s mta_sts=%s route=%s", c->name, mode_word(c->smtp_dane),
                mode_word(c->mta_sts), road.route == NULL ? "-" : road.route->name);

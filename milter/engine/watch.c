@@ -73,14 +73,13 @@ static void pin_anew(struct engine *e)
 static void refresh(struct engine *e)
 {
     struct next_hop due[SEARCHES_AT_ONCE];
-    size_t entries, searching, count, i;
+    size_t ahead = atomic_load(&e->ahead), count, i;
 
-    cache_count(e->cache, &entries, &searching);
-    if (searching >= SEARCHES_AT_ONCE)
+    if (ahead >= SEARCHES_AT_ONCE)          /* ours alone: strangers with dead DNS must not stop them */
         return;
-    count = cache_due(e->cache, clock_ms(), due, SEARCHES_AT_ONCE - searching);
+    count = cache_due(e->cache, clock_ms(), due, SEARCHES_AT_ONCE - ahead);
     for (i = 0; i < count; i++)
-        engine_search(e, &due[i]);
+        engine_search(e, &due[i], true);
 }
 
 /* Says it once when the state changes, and again at every failed check. */
@@ -113,15 +112,16 @@ static void self_check_arrive(struct query_landing *self, const struct dns_look 
 {
     struct watch *w = (struct watch *)((char *)self - offsetof(struct watch, self_check));
     bool proven = look->trust == DNS_SECURE && look->found;
-    bool doubt;
+    bool doubt, stop;
 
     mutex_lock(&w->lock);
+    stop = w->stop;
     w->checking = false;
     w->failures = proven ? 0 : w->failures + 1;
     doubt = w->failures == 1 && look->trust == DNS_FAILED && atomic_load(&w->engine->resolver_checked);
     w->check_at = clock_ms() + (proven ? CHECK_GOOD_MS : doubt ? CHECK_DOUBT_MS : CHECK_BAD_MS);
     mutex_unlock(&w->lock);
-    if (!doubt)
+    if (!doubt && !stop)                    /* a check that is cut short by our end says nothing */
         report(w->engine, !proven, look);
 }
 
