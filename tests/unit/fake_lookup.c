@@ -1,0 +1,393 @@
+#include "fake_lookup.h"
+
+#include "base/arena.h"
+#include "base/clock.h"
+#include "base/memory.h"
+#include "base/thread.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+struct script {
+    struct script *next;
+    char hop[NEXT_HOP_TEXT_SIZE];
+    enum fake_world world;
+    uint32_t ttl;
+    int delay_ms;
+    bool parked;
+    unsigned searches, open, most;
+};
+
+struct job {
+    struct job *next;
+    struct landing *at;                 /* or */
+    struct query_landing *query_at;
+    struct next_hop hop;
+    char key[NEXT_HOP_TEXT_SIZE];
+    int64_t due;
+    bool parked;
+};
+
+struct fake {
+    struct lookup face;
+    struct mutex lock;
+    struct signal changed;
+    pthread_t thread;
+    struct script any, *scripts GUARDED_BY(lock);
+    struct job *jobs GUARDED_BY(lock);
+    unsigned open GUARDED_BY(lock), searches GUARDED_BY(lock), checks GUARDED_BY(lock);
+    enum dns_trust root_trust GUARDED_BY(lock);
+    bool root_found GUARDED_BY(lock), closing GUARDED_BY(lock), closed GUARDED_BY(lock);
+};
+
+static struct script *script_of(struct fake *f, const char *hop) HOLDING(f->lock)
+{
+    struct script *s;
+
+    if (strcmp(hop, "*") == 0)
+        return &f->any;
+    for (s = f->scripts; s != NULL; s = s->next) {
+        if (strcmp(s->hop, hop) == 0)
+            return s;
+    }
+    s = mem_zero(sizeof(*s));
+    *s = f->any;
+    s->searches = s->open = s->most = 0;
+    snprintf(s->hop, sizeof(s->hop), "%s", hop);
+    s->next = f->scripts;
+    f->scripts = s;
+    return s;
+}
+
+static struct dns_look look(enum dns_trust trust, bool found, uint32_t ttl)
+{
+    struct dns_look l = { .asked = true, .trust = trust, .found = found, .ttl = ttl };
+
+    if (trust == DNS_FAILED || trust == DNS_BOGUS)
+        snprintf(l.why, sizeof(l.why), "as the script says");
+    return l;
+}
+
+/* A host with or without usable TLSA records. */
+static void make_host(struct dns_answers *a, size_t index, const char *name, const char *prefix, const struct dns_tlsa *tlsa,
+                      uint32_t ttl)
+{
+    struct dns_host *h = &a->hosts[index];
+
+    h->name.length = (uint8_t)snprintf(h->name.name, sizeof(h->name.name), "%s%.200s", prefix, name);
+    h->preference = (uint16_t)(index * 10);
+    h->expanded = h->name;
+    h->a = look(DNS_SECURE, true, ttl);
+    h->aaaa = look(DNS_SECURE, false, ttl);
+    h->at_name.base = h->name;
+    h->at_name.look = look(DNS_SECURE, tlsa != NULL, ttl);
+    if (tlsa != NULL) {
+        h->at_name.count = 1;
+        h->at_name.records = arena_take(a->memory, sizeof(*tlsa));
+        *h->at_name.records = *tlsa;
+    }
+}
+
+static struct dns_answers *make_answers(const char *hop, enum fake_world world, uint32_t ttl)
+{
+    static const uint8_t digest[32] = { 1 };
+    static const struct dns_tlsa good = { 3, 1, 1, 32, digest }, odd = { 9, 1, 1, 32, digest };
+    struct dns_answers *a = dns_answers_new();
+
+    a->hosts = arena_take(a->memory, 2 * sizeof(*a->hosts));
+    a->host_count = 2;
+    a->mx = look(DNS_SECURE, true, ttl);
+    make_host(a, 0, hop, "mx1.", &good, ttl);
+    make_host(a, 1, hop, "mx2.", &good, ttl);
+    switch (world) {
+    case FAKE_FAILS:
+        a->mx = look(DNS_FAILED, false, 0);
+        a->host_count = 0;
+        break;
+    case FAKE_BOGUS:
+        a->mx = look(DNS_BOGUS, false, 0);
+        a->host_count = 0;
+        break;
+    case FAKE_NO_MAIL:
+        a->null_mx = true;
+        a->host_count = 0;
+        break;
+    case FAKE_ABSENT:
+        make_host(a, 0, hop, "mx1.", NULL, ttl);
+        make_host(a, 1, hop, "mx2.", NULL, ttl);
+        break;
+    case FAKE_UNUSABLE:
+        make_host(a, 0, hop, "mx1.", &odd, ttl);
+        make_host(a, 1, hop, "mx2.", &odd, ttl);
+        break;
+    case FAKE_INSECURE_MX:
+        a->mx.trust = DNS_INSECURE;
+        break;
+    case FAKE_PARTIAL:
+        make_host(a, 1, hop, "mx2.", NULL, ttl);
+        break;
+    case FAKE_USABLE:
+        break;
+    }
+    return a;
+}
+
+static void put_job(struct fake *f, struct job *job) HOLDING(f->lock)
+{
+    struct job **at = &f->jobs;
+
+    if (f->closed) {
+        fprintf(stderr, "fake_lookup: asked after it was closed\n");
+        abort();
+    }
+    while (*at != NULL)
+        at = &(*at)->next;
+    *at = job;
+    signal_all(&f->changed);
+}
+
+static void fake_resolve(struct lookup *self, const struct next_hop *hop, struct landing *at)
+{
+    struct fake *f = (struct fake *)self;
+    struct job *job = mem_zero(sizeof(*job));
+    struct script *s;
+
+    job->at = at;
+    job->hop = *hop;
+    next_hop_print(hop, job->key);
+    mutex_lock(&f->lock);
+    s = script_of(f, job->key);
+    job->parked = s->parked;
+    job->due = clock_ms() + s->delay_ms;
+    s->searches++;
+    s->open++;
+    if (s->open > s->most)
+        s->most = s->open;
+    f->searches++;
+    f->open++;
+    put_job(f, job);
+    mutex_unlock(&f->lock);
+}
+
+static void fake_query(struct lookup *self, const char *name, int type, struct query_landing *at)
+{
+    struct fake *f = (struct fake *)self;
+    struct job *job = mem_zero(sizeof(*job));
+
+    if (strcmp(name, ".") != 0 || type != DNS_TYPE_NS)
+        abort();
+    job->query_at = at;
+    mutex_lock(&f->lock);
+    f->checks++;
+    put_job(f, job);
+    mutex_unlock(&f->lock);
+}
+
+/* The next job that may land now, taken off the list; else when to look again. */
+static struct job *take_job(struct fake *f, int64_t *ret_until) HOLDING(f->lock)
+{
+    struct job **at, *job;
+
+    *ret_until = clock_ms() + 60000;
+    for (at = &f->jobs; (job = *at) != NULL; at = &job->next) {
+        if (!f->closing && (job->parked || job->due > clock_ms())) {
+            if (!job->parked && job->due < *ret_until)
+                *ret_until = job->due;
+            continue;
+        }
+        *at = job->next;
+        return job;
+    }
+    return NULL;
+}
+
+/* Called and left with the lock held. */
+static void land(struct fake *f, struct job *job) UNCHECKED
+{
+    struct dns_look root = look(f->root_trust, f->root_found, 3600);
+    struct dns_answers *answers = NULL;
+
+    if (job->at != NULL) {
+        struct script *s = script_of(f, job->key);
+
+        answers = make_answers(job->hop.host.name, f->closing ? FAKE_FAILS : s->world, s->ttl);
+        s->open--;
+        f->open--;
+    } else if (f->closing) {
+        root = look(DNS_FAILED, false, 0);
+    }
+    mutex_unlock(&f->lock);
+    if (job->at != NULL)
+        job->at->arrive(job->at, answers);
+    else
+        job->query_at->arrive(job->query_at, &root);
+    free(job);
+    mutex_lock(&f->lock);
+}
+
+static void *fake_body(void *argument) UNCHECKED
+{
+    struct fake *f = argument;
+    struct job *job;
+    int64_t until;
+
+    mutex_lock(&f->lock);
+    for (;;) {
+        job = take_job(f, &until);
+        if (job != NULL)
+            land(f, job);
+        else if (f->closing)
+            break;
+        else
+            signal_wait_until(&f->changed, &f->lock, until);
+    }
+    f->closed = true;
+    mutex_unlock(&f->lock);
+    return NULL;
+}
+
+static void fake_close(struct lookup *self)
+{
+    struct fake *f = (struct fake *)self;
+
+    mutex_lock(&f->lock);
+    f->closing = true;
+    signal_all(&f->changed);
+    mutex_unlock(&f->lock);
+    pthread_join(f->thread, NULL);
+}
+
+struct fake *fake_new(void)
+{
+    struct fake *f = mem_zero(sizeof(*f));
+
+    f->face = (struct lookup){ .resolve = fake_resolve, .query = fake_query, .close = fake_close };
+    f->any = (struct script){ .world = FAKE_USABLE, .ttl = 3600 };
+    f->root_trust = DNS_SECURE;
+    f->root_found = true;
+    mutex_init(&f->lock);
+    signal_init(&f->changed);
+    thread_start(&f->thread, "fake", fake_body, f);
+    return f;
+}
+
+struct lookup *fake_lookup(struct fake *f)
+{
+    return &f->face;
+}
+
+void fake_free(struct fake *f)
+{
+    struct script *s, *next;
+
+    for (s = f->scripts; s != NULL; s = next) {
+        next = s->next;
+        free(s);
+    }
+    signal_done(&f->changed);
+    mutex_done(&f->lock);
+    free(f);
+}
+
+#define SCRIPTED(f, hop, change)                \
+    do {                                        \
+        mutex_lock(&(f)->lock);                 \
+        script_of(f, hop)->change;              \
+        signal_all(&(f)->changed);              \
+        mutex_unlock(&(f)->lock);               \
+    } while (0)
+
+void fake_says(struct fake *f, const char *hop, enum fake_world world)
+{
+    SCRIPTED(f, hop, world = world);
+}
+
+void fake_ttl(struct fake *f, const char *hop, uint32_t seconds)
+{
+    SCRIPTED(f, hop, ttl = seconds);
+}
+
+void fake_delays(struct fake *f, const char *hop, int ms)
+{
+    SCRIPTED(f, hop, delay_ms = ms);
+}
+
+void fake_parks(struct fake *f, const char *hop)
+{
+    SCRIPTED(f, hop, parked = true);
+}
+
+void fake_lets_go(struct fake *f, const char *hop)
+{
+    struct script *s;
+    struct job *job;
+
+    mutex_lock(&f->lock);
+    for (s = f->scripts; s != NULL; s = s->next)
+        s->parked = s->parked && strcmp(hop, "*") != 0;
+    script_of(f, hop)->parked = false;
+    for (job = f->jobs; job != NULL; job = job->next) {
+        if (strcmp(hop, "*") == 0 || strcmp(job->key, hop) == 0)
+            job->parked = false;
+    }
+    signal_all(&f->changed);
+    mutex_unlock(&f->lock);
+}
+
+unsigned fake_searches(struct fake *f, const char *hop)
+{
+    unsigned count;
+
+    mutex_lock(&f->lock);
+    count = strcmp(hop, "*") == 0 ? f->searches : script_of(f, hop)->searches;
+    mutex_unlock(&f->lock);
+    return count;
+}
+
+unsigned fake_open(struct fake *f)
+{
+    unsigned count;
+
+    mutex_lock(&f->lock);
+    count = f->open;
+    mutex_unlock(&f->lock);
+    return count;
+}
+
+unsigned fake_most_at_once(struct fake *f, const char *hop)
+{
+    unsigned count;
+
+    mutex_lock(&f->lock);
+    count = script_of(f, hop)->most;
+    mutex_unlock(&f->lock);
+    return count;
+}
+
+bool fake_wait_searches(struct fake *f, const char *hop, unsigned count)
+{
+    int tries;
+
+    for (tries = 0; tries < 400 && fake_searches(f, hop) < count; tries++)
+        usleep(5000);
+    return fake_searches(f, hop) >= count;
+}
+
+void fake_root(struct fake *f, enum dns_trust trust, bool found)
+{
+    mutex_lock(&f->lock);
+    f->root_trust = trust;
+    f->root_found = found;
+    mutex_unlock(&f->lock);
+}
+
+unsigned fake_checks(struct fake *f)
+{
+    unsigned count;
+
+    mutex_lock(&f->lock);
+    count = f->checks;
+    mutex_unlock(&f->lock);
+    return count;
+}

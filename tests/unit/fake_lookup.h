@@ -1,0 +1,43 @@
+#ifndef DANELAW_TESTS_FAKE_LOOKUP_H
+#define DANELAW_TESTS_FAKE_LOOKUP_H
+
+#include "lookup/lookup.h"
+
+/* A scripted resolver: what a next hop answers, and when, is the test's to say. Lands on a thread of its own. Any thread. */
+enum fake_world {
+    FAKE_FAILS = 0,         /* unknown */
+    FAKE_BOGUS,
+    FAKE_NO_MAIL,
+    FAKE_ABSENT,
+    FAKE_UNUSABLE,
+    FAKE_INSECURE_MX,
+    FAKE_PARTIAL,
+    FAKE_USABLE,
+};
+
+struct fake;
+
+struct fake *fake_new(void);                        /* every next hop is usable for an hour, the root is proven */
+struct lookup *fake_lookup(struct fake *f);
+void fake_free(struct fake *f);                     /* after the engine is closed */
+
+/* Each names a next hop as next_hop_print() spells it, or "*" for all that have no script of their own. */
+void fake_says(struct fake *f, const char *hop, enum fake_world world);
+void fake_ttl(struct fake *f, const char *hop, uint32_t seconds);
+void fake_delays(struct fake *f, const char *hop, int ms);
+/* Searches pile up until they are let go, or the lookup is closed. */
+void fake_parks(struct fake *f, const char *hop);
+void fake_lets_go(struct fake *f, const char *hop); /* those that wait, and all to come */
+
+/* How often it was searched; "*": in all. */
+unsigned fake_searches(struct fake *f, const char *hop);
+unsigned fake_open(struct fake *f);                 /* searches that have not landed */
+unsigned fake_most_at_once(struct fake *f, const char *hop);    /* open at the same time */
+/* Waits until it was searched so often; false: not within two seconds. */
+bool fake_wait_searches(struct fake *f, const char *hop, unsigned count);
+
+/* What the self-check finds, and how often it was made. */
+void fake_root(struct fake *f, enum dns_trust trust, bool found);
+unsigned fake_checks(struct fake *f);
+
+#endif
