@@ -40,6 +40,20 @@ static bool advise_zone(const struct finding *f, const char *name, struct text *
     return true;
 }
 
+/* No usable record where there should be one. */
+static void advise_bare(const struct finding_hop *hop, const struct dns_tlsa_set *set, const char *base, struct text *ret)
+{
+    char sentence[800];
+
+    if (set->look.asked && set->look.found && set->look.trust == DNS_INSECURE)
+        snprintf(sentence, sizeof(sentence), "Have the TLSA records of _%u._tcp.%s signed: that name, or the zone that it is an "
+                 "alias into, is not.", hop->hop.port, base);
+    else
+        snprintf(sentence, sizeof(sentence), "Publish a TLSA record for _%u._tcp.%s: 3 1 1 and the SHA-256 digest of the host's "
+                 "public key.", hop->hop.port, base);
+    put(ret, sentence);
+}
+
 static void advise_tlsa(const struct finding_hop *hop, const struct dns_host *host, enum host_state state, struct text *ret)
 {
     const char *base = dane_tlsa_of(host)->base.length > 0 ? dane_tlsa_of(host)->base.name : host->name.name;
@@ -50,12 +64,11 @@ static void advise_tlsa(const struct finding_hop *hop, const struct dns_host *ho
     case HOST_GONE:
         return;
     case HOST_BARE:
-        snprintf(sentence, sizeof(sentence), "Publish a TLSA record for _%u._tcp.%s: 3 1 1 and the SHA-256 digest of its public key.",
-                 hop->hop.port, base);
-        break;
+        advise_bare(hop, dane_tlsa_of(host), base, ret);
+        return;
     case HOST_UNUSABLE:
         snprintf(sentence, sizeof(sentence), "Replace the TLSA records of _%u._tcp.%s, which mail can't use, by 3 1 1 and the "
-                 "SHA-256 digest of its public key.", hop->hop.port, base);
+                 "SHA-256 digest of the host's public key.", hop->hop.port, base);
         break;
     case HOST_BOGUS:
         snprintf(sentence, sizeof(sentence), "Repair the signatures of %s and of _%u._tcp.%s.", host->name.name, hop->hop.port, base);

@@ -1,11 +1,18 @@
 #include "cli/chain.h"
 
+#include "base/memory.h"
 #include "cli/look.h"
 
 #include <stdio.h>
 #include <string.h>
 
 enum { LABELS_MAX = 32 };               /* deeper names don't occur in mail */
+
+struct climb {
+    const char *names[LABELS_MAX + 1];  /* the root first */
+    struct look *looks[LABELS_MAX + 1];
+    size_t count;
+};
 
 /* name and all its parents, the root first. Returns how many. */
 static size_t ancestors(const char *name, const char *ret[static LABELS_MAX + 1])
@@ -71,25 +78,42 @@ static void add_link(struct chain *chain, const char *name, const struct dns_loo
     explain(zone, look, parent);
 }
 
-void chain_add(struct chain *chain, struct lookup *lookup, const struct domain *name)
+struct climb *chain_climb(struct lookup *lookup, const struct domain *name)
 {
-    const char *names[LABELS_MAX + 1], *parent = ".";
-    struct look *looks[LABELS_MAX + 1];
-    size_t count = ancestors(name->name, names), i;
+    struct climb *climb = mem_zero(sizeof(*climb));
+    size_t i;
+
+    climb->count = ancestors(name->name, climb->names);
+    for (i = 0; i < climb->count; i++)
+        climb->looks[i] = look_at_name(lookup, climb->names[i], DNS_TYPE_SOA);
+    return climb;
+}
+
+void chain_add(struct chain *chain, struct climb *climb)
+{
+    const char *parent = ".";
     bool whole = true;
+    size_t i;
 
-    for (i = 0; i < count; i++)
-        looks[i] = look_at_name(lookup, names[i], DNS_TYPE_SOA);
-    for (i = 0; i < count && whole; i++) {
-        const struct dns_look *look = look_result(looks[i]);
+    for (i = 0; i < climb->count && whole; i++) {
+        const struct dns_look *look = look_result(climb->looks[i]);
 
-        add_link(chain, names[i], look, parent);
+        add_link(chain, climb->names[i], look, parent);
         if (look->found)
-            parent = names[i];
+            parent = climb->names[i];
         whole = look->trust == DNS_SECURE && !look->no_name;
     }
-    for (i = 0; i < count; i++)
-        look_free(looks[i]);
+}
+
+void climb_free(struct climb *climb)
+{
+    size_t i;
+
+    if (climb == NULL)
+        return;
+    for (i = 0; i < climb->count; i++)
+        look_free(climb->looks[i]);
+    free(climb);
 }
 
 static bool contains(const char *zone, const char *name)

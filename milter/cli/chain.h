@@ -20,8 +20,14 @@ struct chain {
     struct zone zones[CHAIN_ZONES_MAX];
 };
 
-/* Adds the zones that name lies in, up to the first link that is not secure. Waits for the resolver. */
-void chain_add(struct chain *chain, struct lookup *lookup, const struct domain *name);
+/* The questions about one name and its parents, on their way. */
+struct climb;
+
+/* Asks about all of them at once; name must live as long as the climb. */
+struct climb *chain_climb(struct lookup *lookup, const struct domain *name);
+/* Adds the zones that the climb's name lies in, up to the first link that is not secure. Waits for the resolver. */
+void chain_add(struct chain *chain, struct climb *climb);
+void climb_free(struct climb *climb);   /* waits; NULL is welcome */
 /* The first zone that contains name and is not secure, or NULL. */
 const struct zone *chain_broken(const struct chain *chain, const char *name);
 

@@ -7,7 +7,7 @@
 #include <string.h>
 
 /* More chains than these would only repeat what the first ones say. */
-enum { CHAINS_MAX = 6 };
+enum { CLIMBS_MAX = 8 };
 
 /* One run over all names. One thread. */
 struct check {
@@ -104,8 +104,12 @@ static void begin(const struct check *k, struct finding *f)
     size_t i;
 
     for (i = 0; i < f->hop_count; i++) {
-        if (k->broken.text[0] == '\0' || f->hops[i].hop.literal)
-            f->hops[i].look = look_at_hop(k->lookup, &f->hops[i].hop);
+        struct finding_hop *hop = &f->hops[i];
+
+        if (k->broken.text[0] == '\0' || hop->hop.literal)
+            hop->look = look_at_hop(k->lookup, &hop->hop);
+        if (hop->look != NULL && !hop->hop.literal)
+            hop->climb = chain_climb(k->lookup, &hop->hop.host);
     }
 }
 
@@ -133,24 +137,32 @@ static void judge(const struct check *k, struct finding *f)
     free(found);
 }
 
+/* Begins the climbs to a host, and to what its aliases end in. */
+static void climb_to_host(const struct check *k, const struct dns_host *host, struct climb *climbs[], size_t *count)
+{
+    if (*count < CLIMBS_MAX)
+        climbs[(*count)++] = chain_climb(k->lookup, &host->name);
+    if (*count < CLIMBS_MAX && host->expanded.length > 0 && !domain_equal(&host->expanded, &host->name))
+        climbs[(*count)++] = chain_climb(k->lookup, &host->expanded);
+}
+
 /* The chain of the next hop, and those of hosts that DANE doesn't carry: their zone may be the one that fails. */
 static void follow_chains(const struct check *k, struct finding *f)
 {
     const struct finding_hop *hop = &f->hops[f->decided];
-    size_t followed = 0, i;
+    struct climb *climbs[CLIMBS_MAX];
+    size_t count = 0, i;
 
-    if (hop->answers == NULL || hop->answers->literal)
+    if (hop->climb == NULL)
         return;
-    chain_add(&f->chain, k->lookup, &hop->hop.host);
-    for (i = 0; i < hop->answers->host_count && followed < CHAINS_MAX; i++) {
-        const struct dns_host *host = &hop->answers->hosts[i];
-
-        if (hop->found->hosts[i].state == HOST_GOOD || hop->found->hosts[i].state == HOST_GONE)
-            continue;
-        chain_add(&f->chain, k->lookup, &host->name);
-        if (host->expanded.length > 0 && !domain_equal(&host->expanded, &host->name))
-            chain_add(&f->chain, k->lookup, &host->expanded);
-        followed++;
+    for (i = 0; i < hop->answers->host_count; i++) {
+        if (hop->found->hosts[i].state != HOST_GOOD && hop->found->hosts[i].state != HOST_GONE)
+            climb_to_host(k, &hop->answers->hosts[i], climbs, &count);
+    }
+    chain_add(&f->chain, hop->climb);
+    for (i = 0; i < count; i++) {
+        chain_add(&f->chain, climbs[i]);
+        climb_free(climbs[i]);
     }
 }
 
@@ -193,6 +205,7 @@ static void finding_done(struct finding *f)
 
     for (i = 0; i < f->hop_count; i++) {
         evidence_unref(f->hops[i].found);
+        climb_free(f->hops[i].climb);
         look_free(f->hops[i].look);
     }
     free(f->hops);

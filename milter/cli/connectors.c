@@ -51,7 +51,7 @@ static int list_all(const struct cli *c)
 /* One connector, whole. */
 static void show_item(struct daemon_reader *self, const json_t *item)
 {
-    AUTO(free) char *recipients = output_list(json_object_get(item, "recipients"), "-");
+    AUTO(free) char *recipients = output_list(json_object_get(item, "recipients"), "everyone else");
     AUTO(free) char *senders = output_list(json_object_get(item, "senders"), "anyone");
     char verdict[80];
 

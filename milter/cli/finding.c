@@ -21,12 +21,20 @@ static json_t *text_or_null(const char *text)
     return text[0] == '\0' || strcmp(text, "-") == 0 ? json_null() : output_text(text);
 }
 
-static json_t *record_json(const struct dns_tlsa *record)
+bool finding_usable(const struct dns_tlsa_set *set, size_t index, struct fault *why)
 {
+    if (set->look.trust != DNS_SECURE)
+        return fault_set(why, "not secured by DNSSEC");
+    return dane_tlsa_usable(&set->records[index], why);
+}
+
+static json_t *record_json(const struct dns_tlsa_set *set, size_t index)
+{
+    const struct dns_tlsa *record = &set->records[index];
     static const char digits[] = "0123456789abcdef";
     AUTO(free) char *data = mem_zero((size_t)record->length * 2 + 1);
     struct fault why = { "" };
-    bool usable = dane_tlsa_usable(record, &why);
+    bool usable = finding_usable(set, index, &why);
     size_t i;
 
     for (i = 0; i < record->length; i++) {
@@ -46,7 +54,7 @@ static json_t *host_json(const struct finding_hop *hop, size_t index)
     size_t i;
 
     for (i = 0; i < set->count; i++)
-        json_array_append_new(records, record_json(&set->records[i]));
+        json_array_append_new(records, record_json(set, i));
     return json_pack("{s:o, s:i, s:b, s:b, s:s, s:o}", "host", output_text(judged->name), "preference", judged->preference,
                      "secure", hop->found->mx_secure, "addresses_secure", judged->addresses_secure,
                      "state", host_word(judged->state), "tlsa", records);

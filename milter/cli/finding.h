@@ -13,6 +13,7 @@ struct finding_hop {
     struct look *look;                      /* NULL: the resolver is broken, nothing was asked */
     const struct dns_answers *answers;      /* the look's; or NULL */
     struct evidence *found;
+    struct climb *climb;                    /* the host's chain; or NULL */
 };
 
 /* What `danelaw check` found out about one name. One thread. */
@@ -26,6 +27,8 @@ struct finding {
     struct chain chain;
 };
 
+/* Whether the record counts: usable for SMTP, and in a secure answer. Pure. */
+bool finding_usable(const struct dns_tlsa_set *set, size_t index, struct fault *why);
 /* As the manual has it. Gives the object. */
 json_t *finding_json(const struct finding *f);
 /* The page for people, to standard output. */

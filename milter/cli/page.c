@@ -70,10 +70,11 @@ static void put_mx(const struct finding_hop *hop)
     output_field("MX", line);
 }
 
-static void put_record(const struct dns_tlsa *record)
+static void put_record(const struct dns_tlsa_set *set, size_t index)
 {
+    const struct dns_tlsa *record = &set->records[index];
     struct fault why = { "" };
-    bool usable = dane_tlsa_usable(record, &why);
+    bool usable = finding_usable(set, index, &why);
     size_t i;
 
     printf("      TLSA %u %u %u ", record->usage, record->selector, record->matching);
@@ -108,7 +109,7 @@ static void put_host(const struct finding_hop *hop, size_t index)
     if (set->count > 0 && strcmp(set->base.name, host->name.name) != 0 && set->base.length > 0)
         printf("      TLSA base domain %s\n", set->base.name);
     for (i = 0; i < set->count; i++)
-        put_record(&set->records[i]);
+        put_record(set, i);
 }
 
 static void put_dane(const struct finding_hop *hop)
@@ -138,7 +139,7 @@ static void put_verdict(const struct finding *f)
     case VERDICT_HOLD:
         break;
     }
-    output_field("verdict", "HOLD");
+    output_field("verdict", "hold");
     if (f->hops[f->decided].answers == NULL) {      /* not the partner's fault */
         output_field("reason", "dns-temp: our own resolver can prove nothing at the moment");
         return;

@@ -112,7 +112,7 @@ expect 78 "nowhere.conf" -c "$work/nowhere.conf" setup postfix
 # check, where nothing can be looked up
 expect 78 "bad.conf:1" -c "$work/bad.conf" check x.example
 expect 75 "THE RESOLVER CAN PROVE NOTHING" -c "$work/good.conf" check bo@contoso-bank.example
-expect 75 "HOLD" -c "$work/good.conf" check bo@contoso-bank.example
+expect 75 "verdict       hold" -c "$work/good.conf" check bo@contoso-bank.example
 expect 75 '"connector":"Gateway"' -c "$work/good.conf" --json check bo@contoso-bank.example gw-partner.example
 [ "$(wc -l <"$work/out")" = 2 ] || { echo "FAILED: not one line a name"; failures=$((failures + 1)); }
 expect 0 "DANE          absent" -c "$work/good.conf" check 'bo@[192.0.2.1]'
