@@ -1,6 +1,7 @@
 #include "mta/own.h"
 
 #include "base/memory.h"
+#include "mta/cdb.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -99,13 +100,18 @@ static bool add_domain(struct reading *r, const char *word, bool refused, struct
     return true;
 }
 
+static bool list_keys(const struct reading *r, const char *table, char **ret, struct fault *why)
+{
+    return strncmp(table, "cdb:", 4) == 0 ? cdb_list(table + 4, ret, why) : postmap_list(r->postmap, table, ret, why);
+}
+
 static bool read_keys(struct reading *r, const char *table, struct fault *why)
 {
     AUTO(free) char *lines = NULL;
     char *line, *next;
     struct fault inner;
 
-    if (!postmap_list(r->postmap, table, &lines, &inner))
+    if (!list_keys(r, table, &lines, &inner))
         return fault_set(why, "%s cannot be read, so connectors for *.domain are refused: %s", r->parameter, inner.text);
     for (line = lines; *line != '\0'; line = next) {
         next = line + strcspn(line, "\n");
@@ -118,10 +124,10 @@ static bool read_keys(struct reading *r, const char *table, struct fault *why)
     return true;
 }
 
-/* Tables whose keys postmap can list. */
+/* Tables whose keys can be listed. */
 static bool can_list(const char *table)
 {
-    static const char *const kinds[] = { "hash:", "btree:", "lmdb:", "dbm:", "sdbm:", "texthash:", "inline:" };
+    static const char *const kinds[] = { "hash:", "btree:", "lmdb:", "cdb:", "dbm:", "sdbm:", "texthash:", "inline:" };
     size_t i;
 
     for (i = 0; i < COUNT_OF(kinds); i++) {

@@ -64,15 +64,28 @@ bool postmap_list(const struct postmap *p, const char *table, char **ret, struct
     return true;
 }
 
-/* Exit status 1 alone says that no key was found; 1 with words, that something is wrong. */
+/* `/usr/sbin/postmap: fatal: ...`; the same words may stand in a warning that quotes main.cf. */
+static bool gave_up(const struct postmap *p, const struct run *r)
+{
+    size_t length = strlen(p->program);
+    const char *line;
+
+    for (line = text_words(&r->err); *line != '\0'; line += strcspn(line, "\n"), line += *line == '\n') {
+        if (strncmp(line, p->program, length) == 0 &&
+            (strncmp(line + length, ": fatal: ", 9) == 0 || strncmp(line + length, ": error: ", 9) == 0))
+            return true;
+    }
+    return false;
+}
+
+/* Exit status 1 alone says that no key was found; 1 with such words, that something is wrong. */
 bool postmap_query(const struct postmap *p, const char *table, const struct text *keys, char **ret, struct fault *why)
 {
     struct run r;
 
     if (!call(p, "-q", table, keys, &r, why))
         return false;
-    if (r.code > 1 || (r.code == 1 && (r.out.length > 0 || strstr(text_words(&r.err), "fatal: ") != NULL ||
-                                       strstr(text_words(&r.err), "error: ") != NULL)))
+    if (r.code > 1 || (r.code == 1 && (r.out.length > 0 || gave_up(p, &r))))
         return failed(p, table, &r, why);
     *ret = text_give(&r.out);
     run_done(&r);
