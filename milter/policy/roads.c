@@ -85,12 +85,26 @@ static struct road road_by(const struct connector *c)
     return (struct road){ .route = c->route, .hosts_of = everyones && c->smart_host_count > 0 ? c : NULL };
 }
 
+/* Another's smart hosts answer to that other alone: two who are mandatory only share the domain's own, where both are asked. */
+static bool rules_alone(const struct connector *ruler, const struct connector_list *list)
+{
+    size_t i;
+
+    for (i = 0; i < list->count; i++) {
+        const struct connector *c = list->items[i];
+
+        if (c != ruler && !c->is_default && connector_is_mandatory(c))
+            return false;
+    }
+    return true;
+}
+
 static struct road road_of_list(const struct ruleset *rules, const struct pattern *key, const struct connector_list *list)
 {
     const struct connector *ruler = strictest_mandatory(list);
 
     if (ruler != NULL)
-        return road_by(ruler);
+        return rules_alone(ruler, list) ? road_by(ruler) : (struct road){ .route = ruler->route };
     if (all_idle(list))
         return road_of_idle(rules, key);
     ruler = list->items[list->count - 1];           /* without senders, or (default) */
@@ -134,7 +148,7 @@ struct road road_of_address(const struct ruleset *rules, const struct address *t
 static void add_askers_of(const struct ruleset *rules, const struct pattern *key, const char *transport,
                           struct connector_list *ret)
 {
-    struct road road = road_of(rules, key);
+    struct road road = road_of_any(rules, key);
     struct connector_list list = { 0 };
     size_t i;
 
@@ -199,8 +213,7 @@ void road_askers(const struct ruleset *rules, const char *transport, const struc
     if (!hop->bracketed) {
         add_user_askers(rules, transport, &hop->host, ret);
         key = listed(rules, domain);
-        if (key.kind != PATTERN_EVERYONE)
-            add_askers_of(rules, &key, transport, ret);
+        add_askers_of(rules, &key, transport, ret);
     }
     if (ret->count > 0 || strcmp(transport, ROAD_STS) == 0)
         return;
