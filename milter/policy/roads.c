@@ -136,12 +136,15 @@ struct road road_of_address(const struct ruleset *rules, const struct address *t
 {
     char local[ADDRESS_LOCAL_SIZE];
     struct pattern key;
+    struct road road;
 
     if (to->kind != ADDRESS_DOMAIN)
         return (struct road){ NULL };
     address_fold_local(to, local);
     key = listed(rules, (struct pattern){ .kind = PATTERN_ADDRESS, .local = local, .domain = to->domain.name });
-    return road_of(rules, &key);
+    for (road = road_of(rules, &key); road.route == NULL && key.kind != PATTERN_EVERYONE; road = road_of(rules, &key))
+        key = listed(rules, weaker(&key));              /* it needs no line where a wider one serves */
+    return road;
 }
 
 /* Those of key's connectors that have mail on its road to the domain itself. */
