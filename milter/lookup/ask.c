@@ -91,3 +91,15 @@ void ask_forget(struct ask *a)
     ask_drop(a, "");
     *a->look = (struct dns_look){ 0 };
 }
+
+void ask_read(const struct ub_result *records, struct dns_records *ret)
+{
+    for (ret->count = 0; records->data[ret->count] != NULL; ret->count++) {
+        if (ret->count == DNS_RECORDS_MAX) {
+            ret->clipped = true;
+            return;
+        }
+        ret->data[ret->count] = (const uint8_t *)records->data[ret->count];
+        ret->lengths[ret->count] = (size_t)records->len[ret->count];
+    }
+}

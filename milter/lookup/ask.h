@@ -1,6 +1,7 @@
 #ifndef DANELAW_LOOKUP_ASK_H
 #define DANELAW_LOOKUP_ASK_H
 
+#include "lookup/lookup.h"
 #include "policy/dns.h"
 
 struct ub_ctx;
@@ -28,6 +29,8 @@ bool ask_arrived(const struct ask *a);
 void ask_drop(struct ask *a, const char *why);
 /* As if it had never been asked. */
 void ask_forget(struct ask *a);
+/* The data of an answer, borrowed from it. */
+void ask_read(const struct ub_result *records, struct dns_records *ret);
 /* A look that failed. */
 struct dns_look ask_failure(const char *why);
 

@@ -19,6 +19,8 @@
 #include "base/memory.h"
 #include "lookup/ask.h"
 #include "lookup/evaluation.h"
+#include "lookup/fetch.h"
+#include "lookup/https.h"
 #include "lookup/inbox.h"
 #include "lookup/unbound.h"
 
@@ -46,7 +48,8 @@ struct inquiry {
     struct ask ask;
     struct dns_look look;
     struct dns *dns;
-    struct query_landing *at;
+    struct query_landing *at;       /* one of these two */
+    struct records_landing *records_at;
     struct event *timer;
     LIST_ENTRY(inquiry) link;
 };
@@ -54,6 +57,7 @@ struct inquiry {
 struct dns {
     struct lookup face;
     struct inbox inbox;
+    struct https *https;            /* has threads of its own */
     pthread_t thread;
     uint32_t timeout;               /* seconds; frozen */
     /* resolver thread only */
@@ -97,12 +101,14 @@ static void say_late(const struct dns *d, struct fault *ret)
 
 static void refuse(struct job *job, const char *why)
 {
-    struct dns_look look = ask_failure(why);
+    struct dns_records none = { .look = ask_failure(why) };
 
     if (job->at != NULL)
         job->at->arrive(job->at, evaluation_refuse(why));
+    else if (job->query_at != NULL)
+        job->query_at->arrive(job->query_at, &none.look);
     else
-        job->query_at->arrive(job->query_at, &look);
+        job->records_at->arrive(job->records_at, &none);
     inbox_job_free(job);
 }
 
@@ -206,21 +212,28 @@ static void wait_for_place(struct dns *d, struct job *job)
 
 /* Queries */
 
-static void inquiry_land(struct inquiry *q)
+/* records: NULL where there is no answer. */
+static void inquiry_land(struct inquiry *q, const struct ub_result *records)
 {
+    struct records_landing *records_at = q->records_at;
     struct query_landing *at = q->at;
-    struct dns_look look = q->look;
+    struct dns_records found = { .look = q->look };
 
     LIST_REMOVE(q, link);
     event_free(q->timer);
     free(q);
-    at->arrive(at, &look);
+    if (at != NULL) {
+        at->arrive(at, &found.look);
+        return;
+    }
+    if (found.look.found)
+        ask_read(records, &found);
+    records_at->arrive(records_at, &found);
 }
 
 static void inquiry_answered(struct ask *self, const struct ub_result *records)
 {
-    (void)records;
-    inquiry_land((struct inquiry *)self);
+    inquiry_land((struct inquiry *)self, records);
 }
 
 static void on_inquiry_time(evutil_socket_t fd, short what, void *argument)
@@ -232,7 +245,7 @@ static void on_inquiry_time(evutil_socket_t fd, short what, void *argument)
     (void)what;
     say_late(q->dns, &why);
     ask_drop(&q->ask, why.text);
-    inquiry_land(q);
+    inquiry_land(q, NULL);
 }
 
 static void start_inquiry(struct dns *d, struct job *job)
@@ -242,13 +255,14 @@ static void start_inquiry(struct dns *d, struct job *job)
     q->ask = (struct ask){ .ctx = d->ctx, .look = &q->look, .answered = inquiry_answered };
     q->dns = d;
     q->at = job->query_at;
+    q->records_at = job->records_at;
     q->timer = timer_new(d, on_inquiry_time, q);
     set_timer(q->timer, d->timeout * 1000);
     LIST_INSERT_HEAD(&d->inquiries, q, link);
     ask_send(&q->ask, job->name, job->type);
     inbox_job_free(job);
     if (!q->ask.open)
-        inquiry_land(q);
+        inquiry_land(q, NULL);
 }
 
 /* The loop */
@@ -289,7 +303,7 @@ static void shut(struct dns *d)
         evaluation_expire(LIST_FIRST(&d->flights)->evaluation, closing_words);
     while ((q = LIST_FIRST(&d->inquiries)) != NULL) {
         ask_drop(&q->ask, closing_words);
-        inquiry_land(q);
+        inquiry_land(q, NULL);
     }
     while (d->waiting_count > 0)
         refuse(take_waiting(d, TAILQ_FIRST(&d->waiting)), closing_words);
@@ -356,6 +370,21 @@ static void face_query(struct lookup *self, const char *name, int type, struct q
     inbox_put(&((struct dns *)self)->inbox, job);
 }
 
+static void face_records(struct lookup *self, const char *name, int type, struct records_landing *at)
+{
+    struct job *job = mem_zero(sizeof(*job));
+
+    job->name = mem_text(name);
+    job->type = type;
+    job->records_at = at;
+    inbox_put(&((struct dns *)self)->inbox, job);
+}
+
+static void face_fetch_policy(struct lookup *self, const struct domain *policy_domain, struct policy_landing *at)
+{
+    fetch_start(self, ((struct dns *)self)->https, policy_domain, at);
+}
+
 static void dns_free(struct dns *d)
 {
     if (d->on_bell != NULL)
@@ -373,8 +402,10 @@ static void face_close(struct lookup *self)
 {
     struct dns *d = (struct dns *)self;
 
+    https_shut(d->https);           /* first: who is told now may still ask DNS once more */
     inbox_close(&d->inbox);
     pthread_join(d->thread, NULL);
+    https_free(d->https);
     dns_free(d);
 }
 
@@ -395,13 +426,15 @@ bool dns_open(const struct settings *set, struct lookup **ret, struct fault *why
 {
     struct dns *d = mem_zero(sizeof(*d));
 
-    d->face = (struct lookup){ .resolve = face_resolve, .query = face_query, .close = face_close };
+    d->face = (struct lookup){ .resolve = face_resolve, .query = face_query, .records = face_records,
+                              .fetch_policy = face_fetch_policy, .close = face_close };
     d->timeout = set->resolver.timeout;
     TAILQ_INIT(&d->waiting);
     if (!inbox_open(&d->inbox, why) || !unbound_open(set, &d->ctx, why) || !make_loop(d, why)) {
         dns_free(d);
         return false;
     }
+    d->https = https_new(set);
     thread_start(&d->thread, "resolver", run, d);
     *ret = &d->face;
     return true;

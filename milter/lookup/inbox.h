@@ -11,7 +11,8 @@ struct job {
     TAILQ_ENTRY(job) link;
     struct landing *at;             /* NULL: a query */
     struct next_hop hop;
-    struct query_landing *query_at;
+    struct query_landing *query_at; /* of a query, one of these two */
+    struct records_landing *records_at;
     char *name;
     int type;
 };

@@ -16,17 +16,55 @@ struct query_landing {
     void (*arrive)(struct query_landing *self, const struct dns_look *look); /* look is borrowed for the call */
 };
 
+enum { DNS_RECORDS_MAX = 64 };
+
+/* One RRset in its wire format. More than DNS_RECORDS_MAX records: only the first, and clipped is set. */
+struct dns_records {
+    struct dns_look look;
+    bool clipped;
+    size_t count;
+    const uint8_t *data[DNS_RECORDS_MAX];
+    size_t lengths[DNS_RECORDS_MAX];
+};
+
+struct records_landing {
+    void (*arrive)(struct records_landing *self, const struct dns_records *found);      /* borrowed for the call */
+};
+
+/* How a policy file (RFC 8461 3.3) could be had; the words are those of RFC 8460 4.3. */
+enum fetch_state {
+    FETCH_FAILED = 0,           /* no address, no connection, no time: sts-policy-fetch-error */
+    FETCH_CERTIFICATE,          /* not the policy host's, or not to be trusted: sts-webpki-invalid */
+    FETCH_REFUSED,              /* an answer, but none that RFC 8461 3.3 accepts: sts-policy-fetch-error */
+    FETCH_GOOD,
+};
+
+struct policy_file {
+    enum fetch_state state;
+    char why[192];              /* unless good */
+    const char *body;
+    size_t length;              /* at most 64 KiB */
+};
+
+struct policy_landing {
+    void (*arrive)(struct policy_landing *self, const struct policy_file *file);        /* borrowed for the call */
+};
+
 struct lookup {
     /* MX, addresses and TLSA of a next hop, asked in parallel, within resolver.timeout; what is missing then has failed. */
     void (*resolve)(struct lookup *self, const struct next_hop *hop, struct landing *at);
     /* One RRset, whether it is there and how secure; type as in the DNS registry. */
     void (*query)(struct lookup *self, const char *name, int type, struct query_landing *at);
+    /* One RRset with its data, aliases followed. */
+    void (*records)(struct lookup *self, const char *name, int type, struct records_landing *at);
+    /* https://mta-sts.DOMAIN/.well-known/mta-sts.txt, as RFC 8461 3.3 wants it, within sts.timeout. */
+    void (*fetch_policy)(struct lookup *self, const struct domain *policy_domain, struct policy_landing *at);
     /* Lets every open landing arrive (as failed), ends the threads, frees self. */
     void (*close)(struct lookup *self);
 };
 
 /* DNS types that a query may name. */
-enum { DNS_TYPE_NS = 2, DNS_TYPE_SOA = 6, DNS_TYPE_TXT = 16 };
+enum { DNS_TYPE_A = 1, DNS_TYPE_NS = 2, DNS_TYPE_SOA = 6, DNS_TYPE_TXT = 16, DNS_TYPE_AAAA = 28 };
 
 /* Looks through libunbound, validating in this process. Nothing is asked before the first resolve or query. */
 bool dns_open(const struct settings *set, struct lookup **ret, struct fault *why);

@@ -1,0 +1,347 @@
+/*
+ * One thread drives libcurl's multi interface. Other threads leave transfers in `inbox` and wake it; everything else
+ * belongs to the thread. It is started with the first transfer: many sites never meet a policy.
+ */
+#include "lookup/https.h"
+
+#include "base/log.h"
+#include "base/memory.h"
+#include "base/text.h"
+#include "base/thread.h"
+
+#include <curl/curl.h>
+#include <openssl/ssl.h>
+#include <openssl/x509v3.h>
+#include <stdio.h>
+#include <string.h>
+#include <strings.h>
+#include <sys/queue.h>
+
+enum { BODY_MAX = 64 * 1024, POLL_MS = 1000, HTTP_OK = 200, CONNECT_SECONDS = 20 };
+
+struct transfer {
+    TAILQ_ENTRY(transfer) link;
+    struct policy_landing *at;
+    char *host;
+    struct curl_slist *resolve;
+    CURL *easy;                     /* NULL: waiting */
+    struct text body;
+    bool coded;                     /* came with a content coding */
+    char error[CURL_ERROR_SIZE];
+};
+
+TAILQ_HEAD(transfers, transfer);
+
+struct https {
+    const char *ca_file;
+    uint32_t port, timeout;         /* frozen */
+    struct mutex lock;
+    struct transfers inbox GUARDED_BY(lock);
+    size_t inbox_count GUARDED_BY(lock);
+    bool started GUARDED_BY(lock), stop GUARDED_BY(lock);
+    pthread_t thread;
+    CURLM *multi;
+    struct transfers running;       /* https thread only */
+    size_t running_count;
+};
+
+struct https *https_new(const struct settings *set)
+{
+    struct https *h = mem_zero(sizeof(*h));
+
+    h->ca_file = set->sts.ca_file;
+    h->port = set->sts.port;
+    h->timeout = set->sts.timeout;
+    mutex_init(&h->lock);
+    TAILQ_INIT(&h->inbox);
+    TAILQ_INIT(&h->running);
+    if (curl_global_init(CURL_GLOBAL_DEFAULT) != CURLE_OK)
+        mem_out();
+    h->multi = curl_multi_init();
+    if (h->multi == NULL)
+        mem_out();
+    return h;
+}
+
+static void transfer_free(struct transfer *t)
+{
+    curl_slist_free_all(t->resolve);
+    text_done(&t->body);
+    free(t->host);
+    free(t);
+}
+
+/* The end of a transfer, told and freed. */
+static void land(struct transfer *t, enum fetch_state state, const char *why)
+{
+    struct policy_file file = { .state = state, .body = text_words(&t->body), .length = t->body.length };
+
+    text_printable(why, false, file.why, sizeof(file.why));
+    t->at->arrive(t->at, &file);
+    transfer_free(t);
+}
+
+/* What libcurl calls */
+
+static size_t on_body(char *bytes, size_t one, size_t length, void *transfer)
+{
+    struct transfer *t = transfer;
+
+    (void)one;
+    return text_add(&t->body, bytes, length) ? length : 0;      /* 0 ends the transfer */
+}
+
+static size_t on_header(char *line, size_t one, size_t length, void *transfer)
+{
+    static const char name[] = "content-encoding:";
+    static const char plain[] = "identity";
+    struct transfer *t = transfer;
+    size_t at = sizeof(name) - 1;
+
+    (void)one;
+    if (length < at || strncasecmp(line, name, at) != 0)
+        return length;
+    while (at < length && (line[at] == ' ' || line[at] == '\t'))
+        at++;
+    if (length - at < sizeof(plain) - 1 || strncasecmp(line + at, plain, sizeof(plain) - 1) != 0)
+        t->coded = true;
+    return length;
+}
+
+/* RFC 8461 3.3: the name must stand in a subjectAltName; libcurl alone would take one in the CN, too. */
+static CURLcode on_ssl(CURL *easy, void *context, void *transfer)
+{
+    X509_VERIFY_PARAM *rules = SSL_CTX_get0_param(context);
+    struct transfer *t = transfer;
+
+    (void)easy;
+    X509_VERIFY_PARAM_set_hostflags(rules, X509_CHECK_FLAG_NEVER_CHECK_SUBJECT | X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS);
+    return X509_VERIFY_PARAM_set1_host(rules, t->host, 0) == 1 ? CURLE_OK : CURLE_SSL_CERTPROBLEM;
+}
+
+/* Options */
+
+static void set_transport(const struct https *h, struct transfer *t)
+{
+    CURL *c = t->easy;
+
+    curl_easy_setopt(c, CURLOPT_RESOLVE, t->resolve);
+    curl_easy_setopt(c, CURLOPT_PROTOCOLS_STR, "https");
+    curl_easy_setopt(c, CURLOPT_PROXY, "");
+    curl_easy_setopt(c, CURLOPT_NOPROXY, "*");
+    curl_easy_setopt(c, CURLOPT_NOSIGNAL, 1L);
+    curl_easy_setopt(c, CURLOPT_TIMEOUT, (long)h->timeout);
+    curl_easy_setopt(c, CURLOPT_CONNECTTIMEOUT, (long)(h->timeout < CONNECT_SECONDS ? h->timeout : CONNECT_SECONDS));
+    curl_easy_setopt(c, CURLOPT_FORBID_REUSE, 1L);
+    curl_easy_setopt(c, CURLOPT_FRESH_CONNECT, 1L);
+    curl_easy_setopt(c, CURLOPT_SSLVERSION, (long)CURL_SSLVERSION_TLSv1_2);
+    curl_easy_setopt(c, CURLOPT_SSL_VERIFYPEER, 1L);
+    curl_easy_setopt(c, CURLOPT_SSL_VERIFYHOST, 2L);
+    curl_easy_setopt(c, CURLOPT_SSL_CTX_FUNCTION, on_ssl);
+    curl_easy_setopt(c, CURLOPT_SSL_CTX_DATA, t);
+    if (*h->ca_file != '\0')
+        curl_easy_setopt(c, CURLOPT_CAINFO, h->ca_file);
+}
+
+static void set_reading(struct transfer *t)
+{
+    CURL *c = t->easy;
+
+    curl_easy_setopt(c, CURLOPT_FOLLOWLOCATION, 0L);
+    curl_easy_setopt(c, CURLOPT_HTTP_CONTENT_DECODING, 0L);
+    curl_easy_setopt(c, CURLOPT_MAXFILESIZE, (long)BODY_MAX);
+    curl_easy_setopt(c, CURLOPT_WRITEFUNCTION, on_body);
+    curl_easy_setopt(c, CURLOPT_WRITEDATA, t);
+    curl_easy_setopt(c, CURLOPT_HEADERFUNCTION, on_header);
+    curl_easy_setopt(c, CURLOPT_HEADERDATA, t);
+    curl_easy_setopt(c, CURLOPT_ERRORBUFFER, t->error);
+    curl_easy_setopt(c, CURLOPT_USERAGENT, "danelaw/" PACKAGE_VERSION);
+    curl_easy_setopt(c, CURLOPT_PRIVATE, t);
+}
+
+static void start(struct https *h, struct transfer *t)
+{
+    char url[512];
+
+    t->easy = curl_easy_init();
+    if (t->easy == NULL)
+        mem_out();
+    snprintf(url, sizeof(url), "https://%s:%u/.well-known/mta-sts.txt", t->host, h->port);
+    curl_easy_setopt(t->easy, CURLOPT_URL, url);
+    set_transport(h, t);
+    set_reading(t);
+    TAILQ_INSERT_TAIL(&h->running, t, link);
+    h->running_count++;
+    if (curl_multi_add_handle(h->multi, t->easy) != CURLM_OK)
+        mem_out();
+}
+
+/* The verdict */
+
+static bool is_text_plain(const char *type)
+{
+    static const char plain[] = "text/plain";
+    size_t length = sizeof(plain) - 1;
+
+    return type != NULL && strncasecmp(type, plain, length) == 0 && strchr("; \t", type[length]) != NULL;
+}
+
+/* An answer came; is it one that counts? */
+static enum fetch_state weigh(const struct transfer *t, char *why, size_t size)
+{
+    const char *type = NULL;
+    long status = 0;
+
+    curl_easy_getinfo(t->easy, CURLINFO_RESPONSE_CODE, &status);
+    curl_easy_getinfo(t->easy, CURLINFO_CONTENT_TYPE, &type);
+    if (status >= 300 && status < 400)
+        snprintf(why, size, "the policy host redirects (HTTP %ld); RFC 8461 3.3 forbids to follow", status);
+    else if (status != HTTP_OK)
+        snprintf(why, size, "the policy host answers HTTP %ld", status);
+    else if (!is_text_plain(type))
+        snprintf(why, size, "the policy has the media type %.60s, not text/plain", type == NULL ? "(none)" : type);
+    else if (t->coded)
+        snprintf(why, size, "the policy has a content coding that nobody asked for");
+    else
+        return FETCH_GOOD;
+    return FETCH_REFUSED;
+}
+
+static void end(struct https *h, struct transfer *t, CURLcode code)
+{
+    enum fetch_state state = FETCH_FAILED;
+    char why[192] = "";
+
+    if (code == CURLE_OK) {
+        state = weigh(t, why, sizeof(why));
+    } else if (t->body.full || code == CURLE_FILESIZE_EXCEEDED) {
+        state = FETCH_REFUSED;
+        snprintf(why, sizeof(why), "the policy has more than 64 KiB");
+    } else {
+        if (code == CURLE_PEER_FAILED_VERIFICATION)
+            state = FETCH_CERTIFICATE;
+        snprintf(why, sizeof(why), "%.180s", t->error[0] == '\0' ? curl_easy_strerror(code) : t->error);
+    }
+    curl_multi_remove_handle(h->multi, t->easy);
+    curl_easy_cleanup(t->easy);
+    TAILQ_REMOVE(&h->running, t, link);
+    h->running_count--;
+    land(t, state, why);
+}
+
+/* The thread */
+
+/* Takes what may run now; true: it is time to stop. */
+static bool take_in(struct https *h)
+{
+    struct transfer *t;
+    bool stop;
+
+    for (;;) {
+        mutex_lock(&h->lock);
+        stop = h->stop;
+        t = h->running_count < HTTPS_RUNNING_MAX ? TAILQ_FIRST(&h->inbox) : NULL;
+        if (t != NULL && !stop) {
+            TAILQ_REMOVE(&h->inbox, t, link);
+            h->inbox_count--;
+        }
+        mutex_unlock(&h->lock);
+        if (t == NULL || stop)
+            return stop;
+        start(h, t);
+    }
+}
+
+static void *https_body(void *argument)
+{
+    struct https *h = argument;
+    struct transfer *t;
+    CURLMsg *news;
+    int count;
+
+    while (!take_in(h)) {
+        curl_multi_perform(h->multi, &count);
+        while ((news = curl_multi_info_read(h->multi, &count)) != NULL) {
+            if (news->msg == CURLMSG_DONE && curl_easy_getinfo(news->easy_handle, CURLINFO_PRIVATE, &t) == CURLE_OK)
+                end(h, t, news->data.result);
+        }
+        curl_multi_poll(h->multi, NULL, 0, POLL_MS, NULL);
+    }
+    while ((t = TAILQ_FIRST(&h->running)) != NULL)
+        end(h, t, CURLE_ABORTED_BY_CALLBACK);
+    return NULL;
+}
+
+static struct transfer *transfer_new(const struct https *h, const char *host, const char *addresses,
+                                     struct policy_landing *at)
+{
+    struct transfer *t = mem_zero(sizeof(*t));
+    struct text entry;
+
+    t->at = at;
+    t->host = mem_text(host);
+    text_init(&t->body, BODY_MAX);
+    text_init(&entry, 4096);
+    text_print(&entry, "%s:%u:%s", host, h->port, addresses);
+    t->resolve = curl_slist_append(NULL, text_words(&entry));
+    text_done(&entry);
+    if (t->resolve == NULL)
+        mem_out();
+    return t;
+}
+
+/* Into the inbox; false: there is no room, or we are shut. */
+static bool post(struct https *h, struct transfer *t)
+{
+    bool welcome;
+
+    mutex_lock(&h->lock);
+    welcome = !h->stop && h->inbox_count < HTTPS_WAITING_MAX;
+    if (welcome) {
+        TAILQ_INSERT_TAIL(&h->inbox, t, link);
+        h->inbox_count++;
+        if (!h->started)
+            thread_start(&h->thread, "https", https_body, h);
+        h->started = true;
+    }
+    mutex_unlock(&h->lock);
+    return welcome;
+}
+
+void https_get(struct https *h, const char *host, const char *addresses, struct policy_landing *at)
+{
+    struct transfer *t = transfer_new(h, host, addresses, at);
+
+    if (post(h, t))
+        curl_multi_wakeup(h->multi);
+    else
+        land(t, FETCH_FAILED, "too many policies are being fetched, or the daemon stops");
+}
+
+void https_shut(struct https *h)
+{
+    struct transfer *t;
+    bool started;
+
+    mutex_lock(&h->lock);
+    h->stop = true;
+    started = h->started;
+    mutex_unlock(&h->lock);
+    curl_multi_wakeup(h->multi);
+    if (started)
+        pthread_join(h->thread, NULL);
+    while ((t = TAILQ_FIRST(&h->inbox)) != NULL) {      /* nobody adds to it any more */
+        TAILQ_REMOVE(&h->inbox, t, link);
+        land(t, FETCH_FAILED, "the daemon stops");
+    }
+}
+
+void https_free(struct https *h)
+{
+    if (h == NULL)
+        return;
+    curl_multi_cleanup(h->multi);
+    curl_global_cleanup();
+    mutex_done(&h->lock);
+    free(h);
+}
