@@ -16,14 +16,15 @@ struct option {
 
 /*
  * The first three: with libunbound's 16 ports, 64 look-ups that hang on a dead server delay everyone else's for seconds,
- * and its 10 TCP streams are as easily hung. Without minimisation a new zone costs fewer round trips. Prefetching is the
- * engine's business, and expired answers prove nothing. The level of val-log-level is the library's own, 2: it goes into
- * why_bogus, not into a log.
+ * and its 10 TCP streams are as easily hung. A server that was down is trusted again after a minute, not after a quarter
+ * of an hour. Without minimisation a new zone costs fewer round trips. Prefetching is the engine's business, and expired
+ * answers prove nothing. The level of val-log-level is the library's own, 2: it goes into why_bogus, not into a log.
  */
 static const struct option options[] = {
     { "outgoing-range:", "4096" },
     { "num-queries-per-thread:", "4096" },
     { "outgoing-num-tcp:", "64" },
+    { "infra-host-ttl:", "60" },
     { "qname-minimisation:", "no" },
     { "do-not-query-localhost:", "no" },
     { "harden-dnssec-stripped:", "yes" },

@@ -19,6 +19,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -306,6 +307,17 @@ static void *serve(void *argument)
     }
 }
 
+/* As danelawd does: each question under way has a socket of its own. */
+static void raise_limit(void)
+{
+    struct rlimit files;
+
+    if (getrlimit(RLIMIT_NOFILE, &files) == 0 && files.rlim_cur < files.rlim_max) {
+        files.rlim_cur = files.rlim_max;
+        setrlimit(RLIMIT_NOFILE, &files);
+    }
+}
+
 static int server_start(void **state)
 {
     struct sockaddr_in at = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
@@ -313,6 +325,7 @@ static int server_start(void **state)
     int room = 8 * 1024 * 1024;
 
     (void)state;
+    raise_limit();
     server.udp = socket(AF_INET, SOCK_DGRAM, 0);
     server.tcp = socket(AF_INET, SOCK_STREAM, 0);
     setsockopt(server.udp, SOL_SOCKET, SO_RCVBUF, &room, sizeof(room));
@@ -749,29 +762,32 @@ enum { DEAD = 1500 };
 
 static void dead_servers_do_not_stand_in_the_way(void **state)
 {
-    struct waiter *w = mem_array(DEAD + 1, sizeof(*w));
+    struct waiter *w = mem_array(DEAD, sizeof(*w)), healthy;
     struct lookup *l = open_lookup(60);
-    struct crowd c;
+    struct crowd dead, alive;
     char name[64];
     size_t i;
 
     (void)state;
-    crowd_init(&c);
+    crowd_init(&dead);
+    crowd_init(&alive);
     for (i = 0; i < DEAD; i++) {                /* more than are worked on at once */
         snprintf(name, sizeof(name), "n%zu.dead.example", i);
-        ask(l, &w[i], &c, name);
+        ask(l, &w[i], &dead, name);
     }
     poll(NULL, 0, 100);
-    ask(l, &w[DEAD], &c, "[mx.good.example]");
-    crowd_wait(&c, 1);
-    assert_true(w[DEAD].answers->hosts[0].a.found);
+    ask(l, &healthy, &alive, "[mx.good.example]");
+    crowd_wait(&alive, 1);
     l->close(l);
-    assert_int_equal(c.count, DEAD + 1);
-    crowd_done(&c);
-    for (i = 0; i < DEAD; i++)
-        assert_string_equal(w[i].answers->mx.why, "the resolver is closing");
-    for (i = 0; i <= DEAD; i++)
+    assert_true(healthy.answers->hosts[0].a.found);
+    assert_int_equal(dead.count, DEAD);
+    crowd_done(&dead);
+    crowd_done(&alive);
+    for (i = 0; i < DEAD; i++) {
+        assert_int_equal(w[i].answers->mx.trust, DNS_FAILED);
         dns_answers_free(w[i].answers);
+    }
+    dns_answers_free(healthy.answers);
     free(w);
 }
 
