@@ -106,7 +106,7 @@ const char *domain_parent(const char *name)
     return dot == NULL ? NULL : dot + 1;
 }
 
-/* Reads a quoted or plain local part; at the end *at stands behind it. */
+/* Reads a quoted or plain local part; at the end *at stands behind it. A quote that never ends is none. */
 static bool read_local(const char **at, char *ret)
 {
     const char *p = *at;
@@ -116,6 +116,8 @@ static bool read_local(const char **at, char *ret)
     if (quoted)
         p++;
     for (;; p++) {
+        if (*p == '\0' && quoted)
+            return false;
         if (*p == '\0')
             break;
         if (quoted && *p == '"') {
