@@ -1,0 +1,150 @@
+#include "policy/reply.h"
+
+#include "base/memory.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+static void the_sentence_is_the_contracts(void **state)
+{
+    struct connector bank = { .name = "Contoso Bank" };
+    struct reply r;
+
+    (void)state;
+    reply_hold(REASON_DANE_REQUIRED, &bank, "contoso-bank.example", &r);
+    assert_string_equal(r.code, "451");
+    assert_string_equal(r.enhanced, "4.7.5");
+    assert_string_equal(r.text, "dane-required: contoso-bank.example publishes no usable DANE records, and the connector "
+                                "\"Contoso Bank\" requires them");
+}
+
+static void each_reason_has_its_code_and_its_sentence(void **state)
+{
+    static const struct {
+        enum reason reason;
+        const char *word, *enhanced;
+    } tries[] = {
+        { REASON_DANE_REQUIRED, "dane-required", "4.7.5" },     { REASON_DNSSEC_INVALID, "dnssec-invalid", "4.7.5" },
+        { REASON_TLSA_INVALID, "tlsa-invalid", "4.7.5" },       { REASON_STS_REQUIRED, "sts-required", "4.7.5" },
+        { REASON_STS_MX_MISMATCH, "sts-mx-mismatch", "4.7.5" }, { REASON_STS_FETCH_ERROR, "sts-fetch-error", "4.7.5" },
+        { REASON_DNS_TEMP, "dns-temp", "4.4.3" },               { REASON_INTERNAL, "internal", "4.3.0" },
+    };
+    struct connector bank = { .name = "Bank" };
+    char sentences[COUNT_OF(tries)][REPLY_TEXT_MAX + 1];
+    struct reply r;
+    size_t i, j;
+
+    (void)state;
+    for (i = 0; i < COUNT_OF(tries); i++) {
+        enum reason back;
+        char start[64];
+
+        reply_hold(tries[i].reason, &bank, "bank.example", &r);
+        assert_string_equal(r.code, "451");
+        assert_string_equal(r.enhanced, tries[i].enhanced);
+        snprintf(start, sizeof(start), "%s: ", tries[i].word);
+        assert_memory_equal(r.text, start, strlen(start));
+        assert_non_null(strstr(r.text, "bank.example"));
+        assert_non_null(strstr(r.text, "\"Bank\""));
+        strcpy(sentences[i], r.text + strlen(start));
+        for (j = 0; j < i; j++)
+            assert_string_not_equal(sentences[i], sentences[j]);
+        assert_string_equal(reason_word(tries[i].reason), tries[i].word);
+        assert_true(reason_parse(tries[i].word, &back));
+        assert_int_equal(back, tries[i].reason);
+    }
+}
+
+static void forgotten_memory_says_internal(void **state)
+{
+    struct connector bank = { .name = "Bank" };
+    struct reply r;
+
+    (void)state;
+    reply_hold((enum reason)0, &bank, "bank.example", &r);
+    assert_string_equal(r.enhanced, "4.3.0");
+    reply_hold(REASON_NONE, &bank, "bank.example", &r);         /* nobody should ask, but a reply it is */
+    assert_string_equal(r.code, "451");
+    assert_memory_equal(r.text, "internal: ", 10);
+    reply_hold((enum reason)99, &bank, "bank.example", &r);
+    assert_string_equal(r.code, "451");
+    assert_string_equal(r.enhanced, "4.3.0");
+}
+
+static void check_line(const struct reply *r)
+{
+    size_t length = strlen(r->text), i;
+
+    assert_true(length <= 400);
+    for (i = 0; i < length; i++)
+        assert_true(r->text[i] >= 0x20 && r->text[i] < 0x7f);
+}
+
+static void a_reply_is_one_short_line_of_ascii(void **state)
+{
+    static const char *const names[] = { "", "Bank\r\n250 2.1.5 Ok", "\u00dcberweisungen", "\x01\x7f\xff\t", "%s%n%1$s%%" };
+    char long_name[2000], domain[254];
+    struct connector c = { 0 };
+    struct reply r;
+    int reason;
+    size_t i;
+
+    (void)state;
+    memset(long_name, '%', sizeof(long_name) - 1);
+    long_name[sizeof(long_name) - 1] = '\0';
+    memset(domain, 'd', sizeof(domain) - 1);
+    domain[sizeof(domain) - 1] = '\0';
+    for (reason = 0; reason <= REASON_DNS_TEMP; reason++) {
+        for (i = 0; i < COUNT_OF(names); i++) {
+            c.name = names[i];
+            reply_hold((enum reason)reason, &c, "bank.example", &r);
+            check_line(&r);
+            reply_hold((enum reason)reason, &c, domain, &r);
+            check_line(&r);
+        }
+        c.name = long_name;
+        reply_hold((enum reason)reason, &c, domain, &r);
+        check_line(&r);
+        assert_true(strlen(r.text) > 300);                      /* cut, not lost */
+    }
+}
+
+static void strangers_letters_are_question_marks(void **state)
+{
+    struct connector c = { .name = "\u00dcber\r\nBank" };
+    struct reply r;
+
+    (void)state;
+    reply_hold(REASON_DANE_REQUIRED, &c, "bank.example", &r);
+    assert_non_null(strstr(r.text, "\"??ber??Bank\""));
+}
+
+/* The door that speaks to libmilter doubles it. */
+static void a_percent_sign_stays_one(void **state)
+{
+    struct connector c = { .name = "100% %s Bank" };
+    struct reply r;
+
+    (void)state;
+    reply_hold(REASON_STS_REQUIRED, &c, "bank.example", &r);
+    assert_non_null(strstr(r.text, "\"100% %s Bank\""));
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(the_sentence_is_the_contracts),
+        cmocka_unit_test(each_reason_has_its_code_and_its_sentence),
+        cmocka_unit_test(forgotten_memory_says_internal),
+        cmocka_unit_test(a_reply_is_one_short_line_of_ascii),
+        cmocka_unit_test(strangers_letters_are_question_marks),
+        cmocka_unit_test(a_percent_sign_stays_one),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
