@@ -241,9 +241,11 @@ static void close_rooms(struct house *h)
 {
     const struct settings *set = &h->config->settings;
 
-    event_base_loopbreak(h->loop);
+    event_base_loopexit(h->loop, NULL);         /* not loopbreak: that is forgotten if the loop has yet to begin */
     pthread_join(h->loop_thread, NULL);
     steward_stop(h->steward);
+    engine_stop(h->engine);
+    milter_close();
     engine_close(h->engine);
     control_close(h->control);
     socketmap_close(h->map);

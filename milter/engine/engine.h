@@ -45,8 +45,10 @@ struct engine_status {
 
 /* Takes lookup; shares rules. set must outlive the engine. Starts the watch. */
 struct engine *engine_open(const struct settings *set, struct lookup *lookup, struct ruleset *rules);
-/* Ends the watch, lets those who wait go (as if DNS had failed), waits for askers to leave, frees everything. */
-void engine_close(struct engine *e);                            /* NULL is welcome */
+/* Ends the watch, lets those who wait go (as if DNS had failed), waits for askers to leave. Who asks later is held. */
+void engine_stop(struct engine *e);
+/* Stops it, if need be, and frees everything: nobody may ask any more. NULL is welcome. */
+void engine_close(struct engine *e);
 
 /* Today's rules; gives a reference. */
 struct ruleset *engine_rules(struct engine *e);

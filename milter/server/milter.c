@@ -7,6 +7,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/memory.h"
+#include "base/thread.h"
 #include "policy/reply.h"
 #include "policy/roads.h"
 #include "server/clients.h"
@@ -28,6 +29,43 @@ enum { BACKLOG = 1024, DESCRIPTORS_AT_START = 256, TAGS_MAX = 1000 };
 static const struct settings *settings;
 static struct engine *judge;
 static struct clients *queue_clients;
+
+/*
+ * smfi_main() returns while sessions still run, and nothing joins their threads. So each callback that uses the above
+ * passes a gate; once that is shut, who comes to it waits there for the end of the process. The MTA then sees what a dead
+ * filter shows: a connection that ends.
+ */
+static struct {
+    struct mutex lock;
+    struct signal empty, never;
+    size_t inside GUARDED_BY(lock);
+    bool shut GUARDED_BY(lock);
+} gate;
+
+static void gate_enter(void)
+{
+    mutex_lock(&gate.lock);
+    while (gate.shut)
+        signal_wait(&gate.never, &gate.lock);
+    gate.inside++;
+    mutex_unlock(&gate.lock);
+}
+
+static void gate_leave(void)
+{
+    mutex_lock(&gate.lock);
+    gate.inside--;
+    if (gate.inside == 0)
+        signal_all(&gate.empty);
+    mutex_unlock(&gate.lock);
+}
+
+static void gate_shut(void)
+{
+    mutex_lock(&gate.lock);
+    gate.shut = true;
+    mutex_unlock(&gate.lock);
+}
 
 /* The road that all recipients of a message share so far. */
 enum tag_state { TAG_OPEN = 0, TAG_SHARED, TAG_SPLIT };
@@ -69,9 +107,11 @@ static sfsistat on_negotiate(SMFICTX *ctx, unsigned long actions, unsigned long 
     unsigned long unwanted = SMFIP_NOHELO | SMFIP_NOEOH | SMFIP_NOBODY | SMFIP_NODATA | SMFIP_NOUNKNOWN;
 
     (void)ctx, (void)unused0, (void)unused1;
+    gate_enter();
     if (!settings->milter.tag)
         unwanted |= SMFIP_NOHDRS;
     *ret_actions = settings->milter.tag ? actions & (SMFIF_ADDHDRS | SMFIF_CHGHDRS) : 0;
+    gate_leave();
     *ret_steps = steps & unwanted;
     *ret_unused0 = *ret_unused1 = 0;
     return SMFIS_CONTINUE;
@@ -90,9 +130,11 @@ static sfsistat on_connect(SMFICTX *ctx, char *host, _SOCK_ADDR *address)
 {
     struct session *s;
 
+    gate_enter();
     session_is_new(ctx, &s);
     s->maybe_local = address != NULL && strcmp(host, "localhost") == 0 && port_is_zero(address);
     s->queues = address == NULL || clients_match(queue_clients, (const struct sockaddr *)(const void *)address);
+    gate_leave();
     return SMFIS_CONTINUE;
 }
 
@@ -111,7 +153,9 @@ static sfsistat on_envfrom(SMFICTX *ctx, char **arguments)
 {
     struct session *s;
 
+    gate_enter();
     session_is_new(ctx, &s);
+    gate_leave();
     read_address(ctx, "mail_addr", arguments, &s->from);
     s->waited_ms = 0;
     s->tag = TAG_OPEN;
@@ -219,7 +263,7 @@ static void ask(SMFICTX *ctx, struct session *s, const struct address *to, struc
     s->waited_ms += clock_ms() - start;
 }
 
-static sfsistat on_envrcpt(SMFICTX *ctx, char **arguments)
+static sfsistat judge_recipient(SMFICTX *ctx, char **arguments)
 {
     const char *mailer = smfi_getsymval(ctx, (char[]){ "{rcpt_mailer}" });
     struct session *s = session_of(ctx);
@@ -241,6 +285,16 @@ static sfsistat on_envrcpt(SMFICTX *ctx, char **arguments)
     return reply;
 }
 
+static sfsistat on_envrcpt(SMFICTX *ctx, char **arguments)
+{
+    sfsistat reply;
+
+    gate_enter();
+    reply = judge_recipient(ctx, arguments);
+    gate_leave();
+    return reply;
+}
+
 static sfsistat on_header(SMFICTX *ctx, char *name, char *value)
 {
     struct session *s = session_of(ctx);
@@ -255,7 +309,7 @@ static sfsistat on_eom(SMFICTX *ctx)
 {
     struct session *s = session_of(ctx);
 
-    if (!settings->milter.tag || s == NULL)
+    if (s == NULL)
         return SMFIS_CONTINUE;
     for (; s->tags_seen > 0; s->tags_seen--)            /* from the last, so that the others keep their numbers */
         smfi_chgheader(ctx, (char[]){ TAG_HEADER }, s->tags_seen, NULL);
@@ -317,6 +371,9 @@ bool milter_open(const struct settings *set, const struct listen_access *access,
     };
 
     settings = set;
+    mutex_init(&gate.lock);
+    signal_init(&gate.empty);
+    signal_init(&gate.never);
     if (!clients_parse(&set->milter.queue_clients, &queue_clients, why))
         return false;
     if (smfi_register(filter) != MI_SUCCESS)
@@ -326,6 +383,18 @@ bool milter_open(const struct settings *set, const struct listen_access *access,
 
 bool milter_serve(struct engine *engine)
 {
+    bool served;
+
     judge = engine;
-    return smfi_main() == MI_SUCCESS;
+    served = smfi_main() == MI_SUCCESS;
+    gate_shut();
+    return served;
+}
+
+void milter_close(void)
+{
+    mutex_lock(&gate.lock);
+    while (gate.inside > 0)
+        signal_wait(&gate.empty, &gate.lock);
+    mutex_unlock(&gate.lock);
 }

@@ -11,5 +11,10 @@
 bool milter_open(const struct settings *set, const struct listen_access *access, struct fault *why);
 /* Serves sessions until SIGTERM, SIGINT or SIGHUP (libmilter's own signals); false: it could not. */
 bool milter_serve(struct engine *engine);
+/*
+ * Waits until no session uses the engine or the settings any more; none will again. The engine must have been stopped,
+ * so that nobody waits in there.
+ */
+void milter_close(void);
 
 #endif
