@@ -113,6 +113,65 @@ void engine_adopt(struct engine *e, struct ruleset *rules)
     watch_wake(e->watch);
 }
 
+/* A search on its way; it ends in the cache. */
+struct search {
+    struct landing landing;
+    struct engine *engine;
+    struct next_hop hop;
+    bool ahead;                             /* nobody asked: the watch keeps it warm */
+};
+
+static void search_arrive(struct landing *self, struct dns_answers *answers)
+{
+    struct search *s = (struct search *)self;
+    int64_t now = clock_ms();
+
+    if (s->ahead)
+        atomic_fetch_sub(&s->engine->ahead, 1);
+    cache_land(s->engine->cache, &s->hop, dane_judge(answers, now), now);
+    dns_answers_free(answers);
+    free(s);
+}
+
+/* The lookup stays open until all who were let in here have asked it; false: the engine is closing. */
+static bool may_search(struct engine *e)
+{
+    bool welcome;
+
+    mutex_lock(&e->lock);
+    welcome = !e->closing;
+    if (welcome)
+        e->starting++;
+    mutex_unlock(&e->lock);
+    return welcome;
+}
+
+static void has_asked(struct engine *e)
+{
+    mutex_lock(&e->lock);
+    e->starting--;
+    if (e->starting == 0)
+        signal_all(&e->left);
+    mutex_unlock(&e->lock);
+}
+
+void engine_search(struct engine *e, const struct next_hop *hop, bool ahead)
+{
+    struct search *s;
+
+    if (!may_search(e)) {
+        cache_land(e->cache, hop, evidence_new(DANE_UNKNOWN, "the daemon is stopping", 0), clock_ms());
+        return;
+    }
+    s = mem_zero(sizeof(*s));
+    *s = (struct search){ .landing = { .arrive = search_arrive }, .engine = e, .hop = *hop, .ahead = ahead };
+    atomic_fetch_add(&e->searches, 1);
+    if (ahead)
+        atomic_fetch_add(&e->ahead, 1);
+    e->lookup->resolve(e->lookup, hop, &s->landing);
+    has_asked(e);
+}
+
 struct evidence *engine_trusted(struct engine *e, struct evidence *found)
 {
     if (!atomic_load(&e->resolver_broken))
@@ -134,6 +193,76 @@ void engine_count(struct engine *e, const struct decision *d)
         break;
     }
     atomic_fetch_add(&e->held, 1);
+}
+
+/* One thread waiting for several next hops at once. */
+struct meeting {
+    struct mutex lock;
+    struct signal arrived;
+};
+
+struct sleeper {
+    struct waiter waiter;
+    struct meeting *at;
+    struct evidence *found;                 /* guarded by at->lock until it has arrived */
+    bool waiting;                           /* guarded by at->lock */
+};
+
+static void sleeper_wake(struct waiter *self, struct evidence *found)
+{
+    struct sleeper *s = (struct sleeper *)self;
+    struct meeting *at = s->at;
+
+    mutex_lock(&at->lock);
+    s->found = evidence_ref(found);
+    s->waiting = false;
+    signal_all(&at->arrived);
+    mutex_unlock(&at->lock);
+}
+
+/* Takes a seat for one next hop and, if it is the first, starts the search. */
+static void sleeper_sit(struct engine *e, struct sleeper *s, struct meeting *at, const struct next_hop *hop, bool patient)
+{
+    *s = (struct sleeper){ .waiter = { .wake = sleeper_wake }, .at = at, .waiting = patient };
+    if (hop->literal) {
+        s->found = evidence_ref(e->no_name);
+        s->waiting = false;
+        return;
+    }
+    switch (cache_join(e->cache, hop, patient ? &s->waiter : NULL, clock_ms(), &s->found)) {
+    case SEAT_FIRST:
+        engine_search(e, hop, false);
+        return;
+    case SEAT_JOINED:
+        return;
+    case SEAT_SERVED:
+        atomic_fetch_add(&e->hot, 1);
+        s->waiting = false;
+        return;
+    case SEAT_REFUSED:
+        s->waiting = false;
+        return;
+    }
+}
+
+/* Gives what has arrived by the deadline, or NULL. Afterwards nobody will touch the sleeper. */
+static struct evidence *sleeper_rise(struct engine *e, struct sleeper *s, const struct next_hop *hop, int64_t deadline_ms)
+{
+    struct meeting *at = s->at;
+    bool in_time = true, waiting;
+
+    mutex_lock(&at->lock);
+    while (s->waiting && in_time)
+        in_time = signal_wait_until(&at->arrived, &at->lock, deadline_ms);
+    waiting = s->waiting;
+    mutex_unlock(&at->lock);
+    if (waiting && !cache_leave(e->cache, hop, &s->waiter)) {
+        mutex_lock(&at->lock);
+        while (s->waiting)                  /* the wake-up is on its way */
+            signal_wait(&at->arrived, &at->lock);
+        mutex_unlock(&at->lock);
+    }
+    return s->found;
 }
 
 size_t engine_decide_list(const struct connector *c, struct evidence *const found[], size_t count, struct decision *ret)
@@ -163,6 +292,27 @@ static size_t hops_of(const struct connector *c, const struct address *to, struc
     own->literal = own->bracketed = to->kind != ADDRESS_DOMAIN;
     *ret = own;
     return 1;
+}
+
+/* Fills found[] in; those that did not come in time stay NULL. */
+static void gather(struct engine *e, const struct next_hop *hops, size_t count, bool patient, int64_t deadline_ms,
+                   struct evidence *found[])
+{
+    struct sleeper sleepers[HOPS_MAX];
+    struct meeting at;
+    size_t i;
+
+    mutex_init(&at.lock);
+    signal_init(&at.arrived);
+    for (i = 0; i < count; i++)
+        sleeper_sit(e, &sleepers[i], &at, &hops[i], patient);
+    for (i = 0; i < count; i++) {
+        found[i] = patient ? sleeper_rise(e, &sleepers[i], &hops[i], deadline_ms) : sleepers[i].found;
+        if (found[i] != NULL || (patient && atomic_load(&e->resolver_broken)))
+            found[i] = engine_trusted(e, found[i]);
+    }
+    signal_done(&at.arrived);
+    mutex_done(&at.lock);
 }
 
 static bool nothing_known(struct evidence *const found[], size_t count)
