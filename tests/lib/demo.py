@@ -187,7 +187,7 @@ def inside(arguments):
         teller.progress("reload: from now on the connectors demand DANE")
         world.rules_keep_queue(connectors.each(connectors.mandatory))
         strict = deliver(world, teller, letters, table.PARTNERS, "mandatory")
-        states = {a["domain"]: a["dane"]["state"] for a in world.danelawd.ask("check", *strict)}
+        states = {c["recipients"][0]: c["dane"] for c in world.danelawd.ask("connectors")}
         teller.progress("killing danelawd (-9), and sending again")
         world.danelawd.kill()
         dead = deliver(world, teller, letters, [table.BY_NAME[n] for n in ("good311", "notlsa", "bogus")], "mandatory",

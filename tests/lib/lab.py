@@ -30,7 +30,7 @@ import certs
 import daemon
 import table
 import zones
-from namespace import ROOT, has_ipv6, run
+from namespace import ROOT, run
 from postfix import MAILBOX, SPOOL, Postfix
 
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -47,7 +47,6 @@ class Lab:
         self.postfix = Postfix()
         self.partners = Partners(ROOT + "/partners.jsonl")
         self.danelawd = daemon.Danelawd(self)
-        self.printed = None             # what "danelaw setup postfix" said when Postfix was set up
 
     def __enter__(self):
         return self
@@ -89,15 +88,15 @@ class Lab:
         self.roads()
 
     def roads(self, *options):
-        """Postfix set up with what danelaw prints, if that is not what it has already."""
+        """Postfix set up with what danelaw prints, line by line."""
+        self.postfix.pristine()
         done = self.danelawd.cli("setup", "postfix", *options)
         if done.returncode != 0:
             raise RuntimeError(f"danelaw setup postfix: exit {done.returncode}: {done.stdout}{done.stderr}")
-        if done.stdout != self.printed:
-            self.postfix.pristine()
-            self.printed = self.danelawd.cli("setup", "postfix", *options).stdout
-            self.postfix.apply(self.printed)
-            wait_until(lambda: self.postfix.check() == "", 5, "postfix check")
+        self.postfix.apply(done.stdout)
+        complaints = self.postfix.check()
+        if complaints:
+            raise RuntimeError(f"what danelaw setup postfix prints: {complaints}")
         self.postfix.reload()                   # so that no test has to wait for Postfix to look at its tables
 
     # --- processes
@@ -163,7 +162,8 @@ class Lab:
                      "starttls": not host.plain}
             if host.has_v4:
                 hosts[host.v4] = entry
-            if host.has_v6 and has_ipv6():
+            if host.has_v6:
+                run("ip", "-6", "addr", "add", host.v6 + "/64", "dev", "lo", "nodad")
                 hosts[host.v6] = entry
         with open(ROOT + "/hosts.json", "w", encoding="utf-8") as out:
             json.dump(hosts, out)

@@ -100,6 +100,7 @@ PARTNERS = (
     good("mixedusage", "usable TLSA beside PKIX usage and unknown matching",
          ONE_MX + (TLSA, "mx TLSA 1 1 1", "mx TLSA 3 1 9")),
     good("dualstack", "MX with IPv4 and IPv6", ONE_MX + ("mx AAAA", TLSA)),
+    good("ipv6only", "MX with IPv6 only", ("@ MX 10 mx", "mx AAAA", TLSA)),
     good("nomx", "no MX: the domain is its own host", ("@ A", "@ TLSA 3 1 1"), at=("nomx.example.",)),
     good("hosted", "MX in another signed zone", ("@ MX 10 mx.good311.example.",), at=("mx.good311.example.",)),
     good("mxcname", "MX is a CNAME, TLSA at the expanded name",

@@ -5,5 +5,6 @@ import ways                     # noqa: F401
 import rules                    # noqa: F401
 import forms                    # noqa: F401
 import roads                    # noqa: F401
+import command                  # noqa: F401
 import load                     # noqa: F401
 import life                     # noqa: F401

@@ -4,8 +4,6 @@ import contextlib
 import os
 import pwd
 import time
-import urllib.error
-import urllib.request
 
 import connectors
 import daemon
@@ -21,15 +19,10 @@ NEW_RULES = OLD_RULES + [connectors.mandatory(NEW)]
 TABLE = daemon.STORE + "/postfix"
 
 
-def health():
-    """Status and text of /healthz."""
-    try:
-        with urllib.request.urlopen("http://127.0.0.1:9469/healthz", timeout=5) as answer:
-            return answer.status, answer.read().decode()
-    except urllib.error.HTTPError as answer:
-        return answer.code, answer.read().decode()
-    except OSError as fault:
-        return 0, str(fault)
+def health(lab):
+    """What danelaw status says of the tables: (current, why not)."""
+    tables = lab.danelawd.ask("status")[0]["tables"]
+    return tables["current"], tables["why"]
 
 
 def held_without_danelawd(lab, domain):
@@ -42,11 +35,11 @@ def held_without_danelawd(lab, domain):
 
 
 def expect_loud(lab, mark, *words):
-    """The log says it, /healthz says it, and the exit status of "tables --check" says it."""
+    """The log says it, "danelaw status" says it, and so does the exit status of "tables --check"."""
     said = lab.danelawd.lines()[mark:]
     expect(any(any(w in line.lower() for w in words) for line in said), f"the log has none of {words}", *said[-15:])
-    status, text = health()
-    expect(status == 503, f"/healthz {status}: {text}")
+    current, why = health(lab)
+    expect(not current and why, f"danelaw status: current {current}, why {why}")
     done = lab.danelawd.cli("tables", "--check")
     expect(done.returncode != 0, "tables --check says all is well", done.stdout)
 
@@ -61,7 +54,7 @@ def change_that_fails(lab, book, name, rules=NEW_RULES, words=("table", "transpo
     else:
         lab.danelawd.cli("reload")
     with book.test(f"{name}: loud"):
-        wait_until(lambda: health()[0] == 503, 10, f"/healthz to say 503 ({health()})")
+        wait_until(lambda: health(lab)[0] is False, 10, f"danelaw status to say so ({health(lab)})")
         expect_loud(lab, mark, *words)
     with book.test(f"{name}: the old table stays and holds"):
         lab.postfix.reload()
@@ -78,7 +71,7 @@ def mended(lab, book, name):
         done = lab.danelawd.cli("tables")
         expect(done.returncode == 0, done.stdout, done.stderr)
         expect(lab.danelawd.cli("tables", "--check").returncode == 0, "tables --check")
-        wait_until(lambda: health()[0] == 200, 10, f"/healthz to say 200 ({health()})")
+        wait_until(lambda: health(lab)[0], 10, f"danelaw status to say so ({health(lab)})")
         lab.postfix.reload()
         held_without_danelawd(lab, NEW)
 
@@ -100,11 +93,9 @@ def table_disk_full(lab, book):
     os.makedirs(TABLE, exist_ok=True)
     with mounted(TABLE, "128k"):
         lab.rules(OLD_RULES)
-        with open(TABLE + "/filler", "wb") as filler:
-            with contextlib.suppress(OSError):
-                while True:
-                    filler.write(b"x" * 4096)
-                    filler.flush()
+        with open(TABLE + "/filler", "wb", buffering=0) as filler, contextlib.suppress(OSError):
+            while True:
+                filler.write(b"x" * 4096)
         change_that_fails(lab, book, "disk full")
         os.unlink(TABLE + "/filler")
         mended(lab, book, "disk full")
@@ -131,7 +122,7 @@ def table_unreadable_main_cf(lab, book):
         mark = len(lab.danelawd.lines())
         lab.danelawd.cli("reload")
         with book.test("unreadable main.cf: loud"):
-            wait_until(lambda: health()[0] == 503, 10, f"/healthz to say 503 ({health()})")
+            wait_until(lambda: health(lab)[0] is False, 10, f"danelaw status to say so ({health(lab)})")
             expect_loud(lab, mark, "main.cf", "postconf", "local domain", "mydestination")
         with book.test("unreadable main.cf: the old partner is held, local mail flows"):
             held_without_danelawd(lab, BAD)
@@ -176,13 +167,14 @@ def table_in_force(lab, book):
     expect(lab.danelawd.cli("reload").returncode == 0, lab.danelawd.tail())
     started = time.monotonic()
     with book.test("mandatory from now on: on the strict road within 10 s"):
-        while True:
-            letter = letters.by_sendmail(lab, f"u@{BAD}")
+        while True:                             # a new recipient each time: Postfix remembers the last for 30 s
+            letter = letters.by_sendmail(lab, f"u{time.monotonic_ns()}@{BAD}")
             letters.settle(lab, [letter])
             if "danelaw-dane" in letter.events(lab)[-1].service:
                 break
-            expect(time.monotonic() - started < 11, letter.story(lab))
-            time.sleep(0.5)
+            # Postfix looks at its tables every 10 s, rounded to the next second, while it has something to do.
+            expect(time.monotonic() - started < 12.5, letter.story(lab), *lab.postfix.log.about("has changed"))
+            time.sleep(0.3)
 
 
 @chapter

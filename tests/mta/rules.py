@@ -2,7 +2,7 @@
 
 import connectors
 import letters
-from lab import Client, new_message
+from lab import Client, new_message, wait_until
 from trial import chapter, expect, expect_fate, expect_safe
 
 STRICT, LAX_ROAD, OWN_WAY = "postfix/danelaw-dane", "postfix/danelaw/", "postfix/smtp"
@@ -84,6 +84,15 @@ def wildcards(lab, book):
     with book.test("local mail under a wildcard flows"):
         for letter in sent[5:7]:
             expect_fate(lab, letter, "delivered")
+    with book.test("*.example with danelawd killed: held, or authenticated; local mail flows"):
+        lab.danelawd.kill()
+        sent = post(lab, (letters.by_smtp, "u@unsigned.example"), (letters.by_sendmail, "u@good311.example"),
+                    (letters.by_smtp, "bo@sender.example"))
+        expect_fate(lab, sent[0], "held")
+        expect(not sent[0].copies(lab), "LEAK")
+        expect_fate(lab, sent[1], "delivered")
+        expect_safe(lab, sent[1])
+        expect_fate(lab, sent[2], "delivered")
     lab.rules([connectors.mandatory("*.wildnsec3.example")])
     with book.test("*.d does not cover d itself"):
         sent = post(lab, (letters.by_smtp, "u@any.wildnsec3.example"))
@@ -91,6 +100,66 @@ def wildcards(lab, book):
         expect_road(lab, sent[0], STRICT)
         match = lab.danelawd.ask("connectors", "match", "u@wildnsec3.example")
         expect(match and match[0]["name"] == "(default)", match)
+
+
+@chapter
+def everyone(lab, book):
+    """"*" is mandatory: the default road is strict"""
+    lab.rules([connectors.mandatory("*"), connectors.nothing("notlsa.example")])
+    jobs = [(way, f"u@{d}") for d in ("good311.example", "unsigned.example", "notlsa.example")
+            for way in (letters.by_smtp, letters.by_sendmail)]
+    jobs += [(letters.by_smtp, "bo@sender.example"), (letters.by_virtual_alias, "x@unsigned.example"),
+             (letters.by_queue_client, "u@[127.1.0.1]")]
+    sent = post(lab, *jobs)
+    with book.test("*: DANE partners get their mail authenticated"):
+        for letter in sent[:2]:
+            expect_fate(lab, letter, "delivered")
+            expect_safe(lab, letter)
+    with book.test("*: all others' mail is refused or held, address literals too"):
+        refused(lab, sent[2])
+        for letter in (sent[3], sent[7], sent[8]):
+            expect_fate(lab, letter, "held")
+            expect_road(lab, letter, STRICT)
+            expect(not letter.copies(lab), "LEAK")
+    with book.test("*: an exception flows, local mail too"):
+        for letter in sent[4:7]:
+            expect_fate(lab, letter, "delivered")
+    with book.test("* with danelawd killed: the same, but that exceptions may wait"):
+        lab.danelawd.kill()
+        sent = post(lab, *jobs)
+        for letter in sent[:2]:
+            expect_safe(lab, letter)
+            expect_fate(lab, letter, "delivered")
+        for letter in (sent[2], sent[3], sent[7], sent[8]):
+            expect_fate(lab, letter, "held")
+            expect(not letter.copies(lab), "LEAK")
+        expect_fate(lab, sent[6], "delivered")
+
+
+@chapter
+def all_destinations(lab, book):
+    """setup postfix --all: every destination is judged"""
+    lab.rules([connectors.mandatory("good301.example")])
+    lab.roads("--all")
+    sent = post(lab, *[(letters.by_smtp, f"u@{d}") for d in ("good311.example", "unsigned.example", "bogus.example",
+                                                            "mismatch.example", "sender.example")])
+    with book.test("--all: DANE where it is offered, plain TLS elsewhere, never past a broken one"):
+        for letter in sent[:4]:
+            expect_road(lab, letter, LAX_ROAD)
+        expect_fate(lab, sent[0], "delivered")
+        expect(sent[0].events(lab)[-1].tls == "Verified", lambda: sent[0].story(lab))
+        expect_fate(lab, sent[1], "delivered")
+        for letter in sent[2:4]:
+            expect_fate(lab, letter, "held")
+            expect(not letter.copies(lab), "LEAK")
+    with book.test("--all with danelawd killed: outbound mail waits, local mail flows, all arrives afterwards"):
+        lab.danelawd.kill()
+        late = post(lab, (letters.by_smtp, "late@unsigned.example"), (letters.by_smtp, "bo@sender.example"))
+        expect_fate(lab, late[0], "held")
+        expect_fate(lab, late[1], "delivered")
+        lab.danelawd.start()
+        lab.postfix.flush()
+        wait_until(lambda: late[0].copies(lab), 30, "the late letter")
 
 
 @chapter
@@ -126,6 +195,13 @@ def smart_hosts(lab, book):
         expect_fate(lab, sent[6], "delivered")
         expect({c["host"] for c in sent[6].copies(lab)} == {"mx.good301.example"}, sent[6].story(lab))
         expect(sent[6].events(lab)[-1].tls == "Verified", sent[6].story(lab))
+    with book.test("smart hosts with danelawd killed: authenticated, or held"):
+        lab.danelawd.kill()
+        sent = post(lab, (letters.by_smtp, "u@unsigned.example"), (letters.by_smtp, "u@pkixonly.example"))
+        expect_fate(lab, sent[0], "delivered")
+        expect(sent[0].events(lab)[-1].tls == "Verified", sent[0].story(lab))
+        expect_fate(lab, sent[1], "held")
+        expect(not sent[1].copies(lab), "LEAK")
 
 
 @chapter
