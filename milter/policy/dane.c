@@ -195,6 +195,11 @@ static bool settled_by_mx(const struct dns_answers *answers, enum dane_state *re
         *ret = DANE_ABSENT;
         return true;
     }
+    if (!mx->asked && answers->host_count == 0) {
+        fault_set(why, "nothing was asked");
+        *ret = DANE_UNKNOWN;
+        return true;
+    }
     if (!mx->asked)                         /* a bracketed next hop has none */
         return false;
     if (mx->trust == DNS_FAILED) {
