@@ -46,7 +46,7 @@ static bool hop(const char *spoken, struct next_hop *ret)
 /* `count` copies of a letter. */
 static const char *run(char letter, size_t count)
 {
-    static char turns[4][6000];
+    static char turns[16][6000];
     static unsigned turn;
     char *text = turns[turn++ % COUNT_OF(turns)];
 
