@@ -33,6 +33,7 @@ struct entry {
     int64_t refresh_at;             /* when to search ahead of expiry */
     int64_t since;                  /* wall seconds of the last change of state */
     bool searching, wanted, pinned; /* wanted: asked for since the last landing */
+    bool doubted;                   /* counts as stale until the next landing */
     char key[];
 };
 
@@ -190,13 +191,18 @@ static void start_search_locked(struct shard *s, struct entry *e) HOLDING(s->loc
     s->searching++;
 }
 
+static bool fresh(const struct entry *e, int64_t now)
+{
+    return e->found != NULL && !e->doubted && e->found->fresh_until > now;
+}
+
 static enum seat join_locked(struct shard *s, struct entry *e, struct waiter *w, int64_t now, struct evidence **ret_found)
     HOLDING(s->lock)
 {
     enum seat seat = e->searching ? SEAT_JOINED : SEAT_FIRST;
 
     e->wanted = true;
-    if (e->found != NULL && e->found->fresh_until > now) {
+    if (fresh(e, now)) {
         *ret_found = evidence_ref(e->found);
         return SEAT_SERVED;
     }
@@ -253,15 +259,15 @@ static void settle_locked(struct shard *s, struct entry *e, struct evidence *fou
     bool still_fresh = e->found != NULL && e->found->fresh_until > now;
     int64_t life = found->fresh_until - now;
 
-    e->searching = false;
+    e->searching = e->doubted = false;
     e->wanted = e->waiters != NULL;
     s->searching--;
     e->refresh_at = now + (life > 0 ? life - life / 3 : 0);
-    if (still_fresh && found->dane == DANE_UNKNOWN) {
+    if (still_fresh && found->failed) {
         evidence_unref(found);                              /* yesterday's proof outlives today's failure */
         return;
     }
-    if (e->found == NULL || e->found->dane != found->dane)
+    if (e->found == NULL || e->found->dane != found->dane || e->found->sts != found->sts)
         e->since = (int64_t)clock_wall();
     evidence_unref(e->found);
     e->found = found;
@@ -288,6 +294,20 @@ void cache_land(struct cache *m, const struct next_hop *hop, struct evidence *fo
         w->wake(w, standing);
     }
     evidence_unref(standing);
+}
+
+void cache_doubt(struct cache *m, const struct next_hop *hop)
+{
+    char key[NEXT_HOP_TEXT_SIZE];
+    uint64_t hash = hash_text(next_hop_print(hop, key));
+    struct shard *s = shard_of(m, hash);
+    struct entry *e;
+
+    mutex_lock(&s->lock);
+    e = find_locked(s, key, hash);
+    if (e != NULL)
+        e->doubted = true;
+    mutex_unlock(&s->lock);
 }
 
 struct evidence *cache_peek(struct cache *m, const struct next_hop *hop, int64_t *ret_since)

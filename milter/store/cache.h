@@ -35,6 +35,9 @@ bool cache_leave(struct cache *m, const struct next_hop *hop, struct waiter *w);
  */
 void cache_land(struct cache *m, const struct next_hop *hop, struct evidence *found, int64_t now);
 
+/* From now on what lies there counts as stale, until the next search has landed. */
+void cache_doubt(struct cache *m, const struct next_hop *hop);
+
 /* What lies there, fresh or not: a reference, or NULL. since: wall seconds of the last change of state. */
 struct evidence *cache_peek(struct cache *m, const struct next_hop *hop, int64_t *ret_since);
 

@@ -1,0 +1,348 @@
+/*
+ * Invariants:
+ *  1. A file that isn't ours, is broken, or is newer than we are, is renamed, never written to: neither by a checkpoint
+ *     when it is closed. Its -wal and -shm go with it, so that it can still be opened under its new name.
+ *  2. A file is ours if its user_version is a schema of ours, or if it is empty. The schema changes in one transaction.
+ *  3. Only what says that the file is broken moves it. A full, read-only or failing disk leaves it where it is.
+ */
+#include "store/file.h"
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/memory.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+enum {
+    PATH_SIZE = 4096,
+    PATIENCE_MS = 1000,                     /* with another process that writes; at start somebody waits for us */
+    WHOLE_CHECK_MOST = 64 * 1024 * 1024,    /* octets; of a larger file only what start-up needs is checked */
+};
+
+/* From each schema to the next one. */
+static const char *const steps[] = {
+    "CREATE TABLE policies ("
+    "  domain TEXT PRIMARY KEY NOT NULL, id TEXT NOT NULL, body BLOB NOT NULL,"
+    "  fetched_at INTEGER NOT NULL, checked_at INTEGER NOT NULL, expires_at INTEGER NOT NULL);",
+};
+enum { SCHEMA = COUNT_OF(steps) };
+
+static const char *const parts[] = { "", "-wal", "-shm", "-journal" };
+
+enum look { LOOK_AWAY = 0, LOOK_BROKEN, LOOK_GOOD };
+
+bool file_broken(int code)
+{
+    return (code & 0xff) == SQLITE_CORRUPT || (code & 0xff) == SQLITE_NOTADB;
+}
+
+static bool name_path(const char *directory, const char *behind, char ret[static PATH_SIZE], struct fault *why)
+{
+    int length = snprintf(ret, PATH_SIZE, "%s/danelaw.db%s", directory, behind);
+
+    return (length > 0 && length < PATH_SIZE) || fault_set(why, "%.100s...: the name is too long", directory);
+}
+
+/* Setting aside */
+
+static bool any_part_there(const char *directory, const char *behind)
+{
+    char name[64], path[PATH_SIZE];
+    struct stat st;
+    size_t i;
+
+    for (i = 0; i < COUNT_OF(parts); i++) {
+        snprintf(name, sizeof(name), "%s%s", behind, parts[i]);
+        if (name_path(directory, name, path, NULL) && lstat(path, &st) == 0)
+            return true;
+    }
+    return false;
+}
+
+/* A name that is still free; two may break in one second. */
+static void name_aside(const char *directory, char *ret, size_t size)
+{
+    time_t now = clock_wall();
+    struct tm utc;
+    char stamp[32];
+    unsigned n;
+
+    gmtime_r(&now, &utc);
+    strftime(stamp, sizeof(stamp), "%Y%m%dT%H%M%S", &utc);
+    snprintf(ret, size, ".corrupt-%s", stamp);
+    for (n = 2; n < 100 && any_part_there(directory, ret); n++)
+        snprintf(ret, size, ".corrupt-%s.%u", stamp, n);
+}
+
+bool file_set_aside(const char *directory, const char *reason, struct fault *why)
+{
+    char aside[48], behind[64], from[PATH_SIZE], to[PATH_SIZE];
+    size_t i;
+
+    name_aside(directory, aside, sizeof(aside));
+    for (i = 0; i < COUNT_OF(parts); i++) {
+        snprintf(behind, sizeof(behind), "%s%s", aside, parts[i]);
+        if (!name_path(directory, parts[i], from, why) || !name_path(directory, behind, to, why))
+            return false;
+        if (rename(from, to) != 0 && errno != ENOENT)
+            return fault_set(why, "%.200s: %.100s; it can't be moved aside: %s", from, reason, strerror(errno));
+    }
+    log_error("store: %s/danelaw.db: %s; it is kept as danelaw.db%s, and a new one is made", directory, reason, aside);
+    return true;
+}
+
+/* Looking at a file */
+
+static enum look fail(sqlite3 *db, int code, const char *path, struct fault *why)
+{
+    fault_set(why, "%.200s: %s", path, db != NULL ? sqlite3_errmsg(db) : sqlite3_errstr(code));
+    return file_broken(code) ? LOOK_BROKEN : LOOK_AWAY;
+}
+
+/* The first column of the first row; SQLITE_ROW if there is one. */
+static int ask_number(sqlite3 *db, const char *sql, int64_t *ret)
+{
+    sqlite3_stmt *statement = NULL;
+    int code = sqlite3_prepare_v2(db, sql, -1, &statement, NULL);
+
+    if (code == SQLITE_OK)
+        code = sqlite3_step(statement);
+    if (code == SQLITE_ROW)
+        *ret = sqlite3_column_int64(statement, 0);
+    sqlite3_finalize(statement);
+    return code;
+}
+
+static enum look look_at_schema(sqlite3 *db, const char *path, int64_t *ret_version, struct fault *why)
+{
+    int64_t tables = 0;
+    int code = ask_number(db, "PRAGMA user_version", ret_version);
+
+    if (code == SQLITE_ROW)
+        code = ask_number(db, "SELECT count(*) FROM sqlite_master", &tables);
+    if (code != SQLITE_ROW)
+        return fail(db, code, path, why);
+    if (*ret_version < 0 || *ret_version > SCHEMA) {
+        fault_set(why, "its schema has version %lld, ours is %d", (long long)*ret_version, SCHEMA);
+        return LOOK_BROKEN;
+    }
+    if (*ret_version == 0 && tables > 0) {
+        fault_set(why, "it has tables, but none of ours");
+        return LOOK_BROKEN;
+    }
+    return LOOK_GOOD;
+}
+
+static enum look look_for_damage(sqlite3 *db, const char *path, struct fault *why)
+{
+    struct stat st;
+    bool small = stat(path, &st) == 0 && st.st_size <= WHOLE_CHECK_MOST;
+    sqlite3_stmt *statement = NULL;
+    const unsigned char *word;
+    enum look seen = LOOK_GOOD;
+    int code = sqlite3_prepare_v2(db, small ? "PRAGMA quick_check(1)" : "PRAGMA quick_check(policies)", -1, &statement, NULL);
+
+    if (code == SQLITE_OK)
+        code = sqlite3_step(statement);
+    if (code != SQLITE_ROW) {
+        seen = fail(db, code, path, why);
+    } else {
+        word = sqlite3_column_text(statement, 0);
+        if (word == NULL || strcmp((const char *)word, "ok") != 0) {
+            fault_set(why, "it is damaged: %.200s", word == NULL ? "no word from quick_check" : (const char *)word);
+            seen = LOOK_BROKEN;
+        }
+    }
+    sqlite3_finalize(statement);
+    return seen;
+}
+
+/* Another process may be doing the same: the version counts that stands once we may write. */
+static int raise_schema(sqlite3 *db)
+{
+    char say[64];
+    int64_t version = 0;
+    int code = sqlite3_exec(db, "BEGIN IMMEDIATE", NULL, NULL, NULL);
+
+    if (code != SQLITE_OK)
+        return code;
+    code = ask_number(db, "PRAGMA user_version", &version);
+    if (code == SQLITE_ROW)
+        code = version >= 0 && version <= SCHEMA ? SQLITE_OK : SQLITE_SCHEMA;
+    for (; code == SQLITE_OK && version < SCHEMA; version++)
+        code = sqlite3_exec(db, steps[version], NULL, NULL, NULL);
+    snprintf(say, sizeof(say), "PRAGMA user_version = %d; COMMIT", SCHEMA);
+    if (code == SQLITE_OK)
+        code = sqlite3_exec(db, say, NULL, NULL, NULL);
+    return code;
+}
+
+static enum look prepare_to_write(sqlite3 *db, const char *path, int64_t version, struct fault *why)
+{
+    int code = sqlite3_exec(db,
+                            "PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; PRAGMA foreign_keys = ON;"
+                            "PRAGMA journal_size_limit = 16777216; PRAGMA temp_store = MEMORY; PRAGMA cache_size = -1024",
+                            NULL, NULL, NULL);
+
+    if (code == SQLITE_OK && version < SCHEMA)
+        code = raise_schema(db);
+    return code == SQLITE_OK ? LOOK_GOOD : fail(db, code, path, why);
+}
+
+/* The file of a new store is nobody else's business; SQLite gives -wal and -shm the same permissions. */
+static bool make_file(const char *path, struct fault *why)
+{
+    int fd = open(path, O_CREAT | O_EXCL | O_RDWR | O_CLOEXEC | O_NOFOLLOW, 0600);
+    struct stat st;
+
+    if (fd >= 0) {
+        close(fd);
+        return true;
+    }
+    if (errno != EEXIST)
+        return fault_set(why, "%.200s: cannot be made: %s", path, strerror(errno));
+    if (stat(path, &st) == 0 && (st.st_mode & 077) != 0)
+        chmod(path, 0600);                      /* not ours to change: then its owner knows why */
+    return true;
+}
+
+static enum look look(const char *path, sqlite3 **ret, struct fault *why)
+{
+    sqlite3 *db = NULL;
+    int64_t version = 0;
+    enum look seen;
+    int code;
+
+    if (!make_file(path, why))
+        return LOOK_AWAY;
+    code = sqlite3_open_v2(path, &db, SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_PRIVATECACHE, NULL);
+    if (code != SQLITE_OK) {
+        seen = fail(db, code, path, why);
+    } else {
+        sqlite3_extended_result_codes(db, 1);
+        sqlite3_busy_timeout(db, PATIENCE_MS);
+        seen = look_at_schema(db, path, &version, why);
+    }
+    if (seen == LOOK_GOOD && sqlite3_db_readonly(db, "main") == 1) {
+        fault_set(why, "%.200s: it may be read, but not written", path);
+        seen = LOOK_AWAY;
+    }
+    if (seen == LOOK_GOOD)
+        seen = look_for_damage(db, path, why);
+    if (seen == LOOK_GOOD)
+        seen = prepare_to_write(db, path, version, why);
+    if (seen == LOOK_GOOD)
+        *ret = db;
+    else
+        file_close_broken(db);
+    return seen;
+}
+
+bool file_open(const char *directory, sqlite3 **ret, struct fault *why)
+{
+    char path[PATH_SIZE];
+    struct fault reason;
+    struct stat st;
+    enum look seen;
+
+    if (!name_path(directory, "", path, why))
+        return false;
+    /* A log without its file: SQLite would delete it. */
+    if (lstat(path, &st) != 0 && errno == ENOENT && any_part_there(directory, "") &&
+        !file_set_aside(directory, "it is gone, but has left its log", why))
+        return false;
+    seen = look(path, ret, &reason);
+    if (seen == LOOK_BROKEN) {
+        if (!file_set_aside(directory, reason.text, why))
+            return false;
+        seen = look(path, ret, &reason);
+    }
+    return seen == LOOK_GOOD || fault_set(why, "%s", reason.text);
+}
+
+/* Reading */
+
+/* `file:` with whatever SQLite would take for its own marks written as %XX. */
+static void name_uri(const char *path, char *ret, size_t size)
+{
+    size_t at = (size_t)snprintf(ret, size, "file:");
+
+    for (; *path != '\0' && at + 4 < size - sizeof("?immutable=1"); path++) {
+        if (strchr("?#%", *path) != NULL)
+            at += (size_t)snprintf(ret + at, size - at, "%%%02X", (unsigned)(unsigned char)*path);
+        else
+            ret[at++] = *path;
+    }
+    strcpy(ret + at, "?immutable=1");
+}
+
+static int begin_to_read(const char *name, int more, sqlite3 **ret)
+{
+    int64_t ignored;
+    int code = sqlite3_open_v2(name, ret, SQLITE_OPEN_READONLY | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_PRIVATECACHE | more, NULL);
+
+    if (code != SQLITE_OK)
+        return code;
+    sqlite3_extended_result_codes(*ret, 1);
+    sqlite3_busy_timeout(*ret, PATIENCE_MS);
+    code = ask_number(*ret, "SELECT count(*) FROM sqlite_master", &ignored);
+    return code == SQLITE_ROW ? SQLITE_OK : code;
+}
+
+/* Nothing waits in the log, so that the file alone is all there is. */
+static bool log_empty(const char *directory)
+{
+    char path[PATH_SIZE];
+    struct stat st;
+
+    return name_path(directory, "-wal", path, NULL) && (stat(path, &st) != 0 ? errno == ENOENT : st.st_size == 0);
+}
+
+bool file_open_to_read(const char *directory, sqlite3 **ret, bool *ret_frozen, struct fault *why)
+{
+    char path[PATH_SIZE], uri[PATH_SIZE * 3 + 32];
+    sqlite3 *db = NULL;
+    bool frozen = false;
+    int code;
+
+    if (!name_path(directory, "", path, why))
+        return false;
+    code = begin_to_read(path, 0, &db);
+    if (code != SQLITE_OK && !file_broken(code) && access(path, R_OK) == 0 && log_empty(directory)) {
+        /* a log needs a directory that can be written, even for reading */
+        file_close_broken(db);
+        db = NULL;
+        name_uri(path, uri, sizeof(uri));
+        code = begin_to_read(uri, SQLITE_OPEN_URI, &db);
+        frozen = true;
+    }
+    if (code != SQLITE_OK) {
+        fail(db, code, path, why);
+        file_close_broken(db);
+        return false;
+    }
+    *ret = db;
+    *ret_frozen = frozen;
+    return true;
+}
+
+void file_close_broken(sqlite3 *db)
+{
+    if (db == NULL)
+        return;
+    sqlite3_db_config(db, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, NULL);
+    sqlite3_close_v2(db);
+}
+
+bool file_moved(sqlite3 *db)
+{
+    int moved = 0;
+
+    return sqlite3_file_control(db, "main", SQLITE_FCNTL_HAS_MOVED, &moved) == SQLITE_OK && moved != 0;
+}
