@@ -54,11 +54,16 @@ static bool span_is(const struct span *s, const char *word)
     return left(s) == strlen(word) && memcmp(s->at, word, left(s)) == 0;
 }
 
+static bool in_name(char c, bool first)
+{
+    return is_alpha(c) || is_digit(c) || (!first && (c == '_' || c == '-' || c == '.'));
+}
+
 /* sts-ext-name: (ALPHA / DIGIT) *31(ALPHA / DIGIT / "_" / "-" / "."), also every field's own name. */
 static bool take_name(struct span *s, struct span *ret)
 {
     ret->at = s->at;
-    while (s->at < s->end && (is_alpha(*s->at) || is_digit(*s->at) || (s->at > ret->at && strchr("_-.", *s->at) != NULL)))
+    while (s->at < s->end && in_name(*s->at, s->at == ret->at))
         s->at++;
     ret->end = s->at;
     return left(ret) >= 1 && left(ret) <= 32;
@@ -103,21 +108,17 @@ static bool read_record_field(struct span *s, char ret_id[static STS_ID_SIZE], s
     return keep_id(&value, ret_id, why);
 }
 
-/* sts-version 1*(sts-field-delim sts-field) [sts-field-delim] */
+/* sts-version 1*(sts-field-delim sts-field) [sts-field-delim]: blanks stand beside semicolons only. */
 static bool read_record(struct span s, char ret_id[static STS_ID_SIZE], struct fault *why)
 {
     ret_id[0] = '\0';
     skip_word(&s, "v=STSv1");
-    for (;;) {
+    while (s.at < s.end) {
         skip_blanks(&s);
-        if (s.at == s.end)
-            break;
         if (!skip_word(&s, ";"))
             return fault_set(why, "the fields of the record are not parted by semicolons");
         skip_blanks(&s);
-        if (s.at == s.end)
-            break;
-        if (!read_record_field(&s, ret_id, why))
+        if (s.at < s.end && !read_record_field(&s, ret_id, why))
             return false;
     }
     return ret_id[0] != '\0' || fault_set(why, "the record has no id");
@@ -188,6 +189,20 @@ static bool keep_max_age(const struct span *value, struct draft *d, struct fault
     return true;
 }
 
+/* Domain of RFC 5321 4.1.2: labels of letters, digits and, within, hyphens. So U-labels are none (RFC 8461 4.1). */
+static bool is_host(const char *name)
+{
+    size_t i;
+
+    for (i = 0; name[i] != '\0'; i++) {
+        bool edge = i == 0 || name[i - 1] == '.' || name[i + 1] == '.' || name[i + 1] == '\0';
+
+        if (!is_alpha(name[i]) && !is_digit(name[i]) && (edge || (name[i] != '-' && name[i] != '.')))
+            return false;
+    }
+    return i > 0;
+}
+
 static bool keep_mx(const struct span *value, struct draft *d, struct fault *why)
 {
     struct span host = *value;
@@ -199,7 +214,7 @@ static bool keep_mx(const struct span *value, struct draft *d, struct fault *why
         return fault_set(why, "mx is no host name");
     memcpy(spoken, host.at, left(&host));
     spoken[left(&host)] = '\0';
-    if (strlen(spoken) != left(&host) || !domain_parse(spoken, &name, NULL) || spoken[strlen(spoken) - 1] == '.')
+    if (strlen(spoken) != left(&host) || !is_host(spoken) || !domain_parse(spoken, &name, NULL))
         return fault_set(why, "mx is no host name, nor one with *. before it");
     if (d->mx_count == d->mx_room) {
         d->mx_room = d->mx_room == 0 ? 4 : d->mx_room * 2;
