@@ -57,10 +57,10 @@ static const struct setting resolver[] = {
 };
 
 static const struct setting sts[] = {
-    { "ca_file", SETTING_TEXT, AT(sts.ca_file), "", "certificate authorities for policy hosts", .later = true, .harmless = "" },
-    { "port", SETTING_NUMBER, AT(sts.port), "443", "port of policy hosts", .least = 1, .most = 65535, .later = true },
-    { "timeout", SETTING_DURATION, AT(sts.timeout), "60s", "one policy fetch", .least = 1, .most = 600, .later = true },
-    { "entries", SETTING_NUMBER, AT(sts.entries), "10000", "policies kept", .least = 1, .later = true },
+    { "ca_file", SETTING_TEXT, AT(sts.ca_file), "", "certificate authorities for policy hosts" },
+    { "port", SETTING_NUMBER, AT(sts.port), "443", "port of policy hosts", .least = 1, .most = 65535 },
+    { "timeout", SETTING_DURATION, AT(sts.timeout), "60s", "one policy fetch", .least = 1, .most = 600 },
+    { "entries", SETTING_NUMBER, AT(sts.entries), "10000", "policies kept", .least = 1 },
     { NULL },
 };
 

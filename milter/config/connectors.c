@@ -16,18 +16,16 @@ const struct setting connectors_settings[] = {
     { "smart_hosts", SETTING_LIST, AT(smart_hosts), "", "next hops instead of the domain's MX hosts" },
     { "smtp_dane", SETTING_WORD, AT(smtp_dane), "opportunistic", "what DANE has to say",
       .words = "opportunistic mandatory none" },
-    { "mta_sts", SETTING_WORD, AT(mta_sts), "opportunistic", "what MTA-STS has to say", .words = "opportunistic none",
-      .later_words = "mandatory" },
-    { "require", SETTING_WORD, AT(require), "all", "where both are mandatory: all, or any of them", .words = "all",
-      .later_words = "any" },
+    { "mta_sts", SETTING_WORD, AT(mta_sts), "opportunistic", "what MTA-STS has to say",
+      .words = "opportunistic mandatory none" },
+    { "require", SETTING_WORD, AT(require), "all", "where both are mandatory: all, or any of them", .words = "all any" },
     { "tls", SETTING_WORD, AT(tls), "site", "least TLS where neither DANE nor MTA-STS decides",
       .words = "site may encrypt verify secure" },
     { "tls_match", SETTING_LIST, AT(tls_match), "", "names for verify and secure" },
     { "route", SETTING_TEXT, AT(route), "", "the road when the requirement holds; empty: by its modes" },
-    { "fallback", SETTING_TEXT, AT(fallback), "", "the road instead of holding", .later = true, .harmless = "" },
-    { "fallback_after", SETTING_DURATION, AT(fallback_after), "15m", "how long before it is taken", .later = true },
-    { "fallback_weak", SETTING_FLAG, AT(fallback_weak), "false", "let it be weaker than the requirement",
-      .later = true, .harmless = "false" },
+    { "fallback", SETTING_TEXT, AT(fallback), "", "the road instead of holding" },
+    { "fallback_after", SETTING_DURATION, AT(fallback_after), "15m", "how long a hold lasts before it is taken", .least = 1 },
+    { "fallback_weak", SETTING_FLAG, AT(fallback_weak), "false", "let it be weaker than the requirement" },
     { "on_hold", SETTING_WORD, AT(on_hold), "auto", "refuse for now, or accept and queue",
       .words = "auto tempfail queue" },
     { "hold", SETTING_DURATION, AT(hold), "24h", "how long before held mail bounces", .later = true },
@@ -80,6 +78,17 @@ static void read_modes(const struct wishes *w, struct connector *c)
     on_hold_parse(w->on_hold, &c->on_hold);
 }
 
+/* A default asks nothing of those who have only one requirement. */
+static void check_require(const struct group *g, const struct connector *c)
+{
+    bool both = c->smtp_dane == MODE_MANDATORY && c->mta_sts == MODE_MANDATORY;
+
+    if (c->require == REQUIRE_ANY && !both && !c->is_default && groups_has(g, "require"))
+        faults_setting(g, "require",
+                       "\"any\" lets one of two requirements suffice, and only matters where smtp_dane and mta_sts are both "
+                       "\"mandatory\"; make them so, or remove require");
+}
+
 static void read_match(const struct group *g, const struct wishes *w, struct connector *c)
 {
     bool matched = c->tls == TLS_VERIFY || c->tls == TLS_SECURE;
@@ -101,46 +110,6 @@ static void read_match(const struct group *g, const struct wishes *w, struct con
         faults_setting_hint(g, "tls",
                             "without tls_match the certificate must bear the name of the next hop, as few MX "
                             "hosts' do; set tls_match to the partner's host names");
-}
-
-static const struct route *preset_route(const struct group *g, const struct connector *c)
-{
-    const char *name = c->mta_sts == MODE_MANDATORY   ? "sts-mandatory"
-                       : c->smtp_dane == MODE_MANDATORY ? "dane-mandatory"
-                                                      : "opportunistic";
-
-    return ruleset_route(g->reader->made->rules, name);
-}
-
-static const struct route *named_route(const struct group *g, const char *name)
-{
-    const struct ruleset *rules = g->reader->made->rules;
-    const struct route *found = ruleset_route(rules, name);
-    struct nearest near = { .wanted = name };
-    char shown[FAULTS_SHOW_SIZE], offer[FAULTS_SHOW_SIZE];
-    size_t i;
-
-    if (found != NULL || (!groups_has(g, "route") && strcmp(name, g->reader->defaults.route) == 0))
-        return found;
-    for (i = 0; i < ruleset_route_count(rules); i++)
-        faults_nearer(&near, ruleset_route_at(rules, i)->name);
-    faults_setting(g, "route", "\"%s\" is not in routes; %s", faults_show(name, shown), faults_offer(&near, offer));
-    return NULL;
-}
-
-static void read_route(const struct group *g, const struct wishes *w, struct connector *c)
-{
-    c->route = w->route[0] == '\0' ? preset_route(g, c) : named_route(g, w->route);
-    if (c->route == NULL)
-        return;
-    if (w->route[0] != '\0' && connector_is_mandatory(c) && !routes_is_strong(c->route))
-        faults_setting(g, "route",
-                       "\"%s\" authenticates nobody by itself, so that mail would leave unprotected while the "
-                       "daemon is down; take one with tls = \"dane-only\", or \"secure\" with tls_match",
-                       w->route);
-    if (c->route->next_hop[0] != '\0' && c->smart_host_count > 0)
-        faults_setting(g, "smart_hosts", "the route \"%s\" has a next hop of its own; remove one of the two",
-                       c->route->name);
 }
 
 /* --- one connector --- */
@@ -213,8 +182,9 @@ static void read_connector(struct reader *r, struct source *s, config_setting_t 
         c->comment = arena_text(memory, wishes.comment);
     lists_read(&g, &wishes, c);
     lists_smart_hosts(&g, &wishes, c);
+    check_require(&g, c);
     read_match(&g, &wishes, c);
-    read_route(&g, &wishes, c);
+    routes_choose(&g, &wishes, c);
     if (named)
         lists_file_name(&g, c);
     lists_file(&g, &wishes, c);
@@ -222,6 +192,7 @@ static void read_connector(struct reader *r, struct source *s, config_setting_t 
         return;
     hint_senders(&g, c);
     hint_everyone(&g, c);
+    routes_hint(&g, &wishes, c);
     ruleset_add(r->made->rules, c);
 }
 
@@ -269,7 +240,7 @@ void connectors_defaults(struct reader *r, struct source *s, config_setting_t *n
     c->is_default = true;
     read_match(&g, &r->defaults, c);
     r->defaults.tls_match = (struct setting_list){ (const char **)c->tls_match, c->tls_match_count };
-    read_route(&g, &r->defaults, c);
+    routes_choose(&g, &r->defaults, c);
     if (connector_is_mandatory(c))
         faults_setting_hint(&g, c->smtp_dane == MODE_MANDATORY ? "smtp_dane" : "mta_sts",
                             "destinations without a connector are judged by this too, but only named connectors are "

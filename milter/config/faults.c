@@ -57,6 +57,7 @@ void faults_hint(struct reader *r, struct spot at, const char *format, ...)
 }
 
 /* `milter.budget: `, `connector "Bank": smtp_dane: `, then the words themselves. */
+__attribute__((format(printf, 3, 0)))
 static void about(const struct group *g, const char *name, const char *format, va_list args, char *ret)
 {
     int length;

@@ -133,8 +133,10 @@ void lists_file(const struct group *g, const struct wishes *w, const struct conn
 
 /* routes.c */
 void routes_read(struct reader *r, struct source *s, config_setting_t *node);      /* NULL: the built-in ones alone */
-/* Whether mail on it is authenticated even while the daemon is dead. */
-bool routes_is_strong(const struct route *route);
+/* The road of a connector, and its fallback; wants the modes and the smart hosts. */
+void routes_choose(const struct group *g, const struct wishes *w, struct connector *c);
+/* What is worth a look about both. */
+void routes_hint(const struct group *g, const struct wishes *w, const struct connector *c);
 
 /* connectors.c */
 void connectors_defaults(struct reader *r, struct source *s, config_setting_t *node);   /* NULL: presets alone */

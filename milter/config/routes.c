@@ -32,7 +32,8 @@ static const struct route built_in[] = {
     { .name = "opportunistic", .transport = ROAD_OPPORTUNISTIC, .next_hop = "", .tls = TLS_DANE },
 };
 
-bool routes_is_strong(const struct route *route)
+/* Whether mail on it is authenticated even while the daemon is dead. */
+static bool is_strong(const struct route *route)
 {
     return route->tls == TLS_DANE_ONLY || (route->tls == TLS_SECURE && route->tls_match_count > 0);
 }
@@ -45,10 +46,11 @@ static void check_transport(const struct group *g, const char *transport)
         faults_setting(g, "transport", "is no transport; write its name alone, without colon and next hop");
 }
 
-/* One next hop, or several parted by commas, as Postfix takes them. */
+/* Next hops are one or several parted by commas, as Postfix takes them. */
+static const char between[] = ", \t";
+
 static void check_next_hop(const struct group *g, const char *spoken)
 {
-    static const char between[] = ", \t";
     struct next_hop hop;
     struct fault why;
     char one[NEXT_HOP_TEXT_SIZE], shown[FAULTS_SHOW_SIZE];
@@ -81,7 +83,7 @@ static void check_replacement(const struct group *g, const struct route *route)
 {
     bool relied_on = strcmp(route->name, "dane-mandatory") == 0 || strcmp(route->name, "sts-mandatory") == 0;
 
-    if (relied_on && !routes_is_strong(route))
+    if (relied_on && !is_strong(route))
         faults_setting(g, "tls",
                        "mandatory connectors rely on this route; "
                        "write tls = \"dane-only\", or \"secure\" with tls_match");
@@ -126,4 +128,182 @@ void routes_read(struct reader *r, struct source *s, config_setting_t *node)
     count = config_setting_length(node);
     for (i = 0; i < count; i++)
         read_route(r, s, config_setting_get_elem(node, (unsigned)i));
+}
+
+/* --- the roads of a connector --- */
+
+static const struct route *preset_route(const struct group *g, const struct connector *c)
+{
+    const char *name = c->mta_sts == MODE_MANDATORY   ? "sts-mandatory"
+                       : c->smtp_dane == MODE_MANDATORY ? "dane-mandatory"
+                                                      : "opportunistic";
+
+    return ruleset_route(g->reader->made->rules, name);
+}
+
+/* NULL: there is none, and a fault says so here or in defaults. */
+static const struct route *named_route(const struct group *g, const char *setting, const char *name)
+{
+    const struct ruleset *rules = g->reader->made->rules;
+    const struct route *found = ruleset_route(rules, name);
+    struct nearest near = { .wanted = name };
+    char shown[FAULTS_SHOW_SIZE], offer[FAULTS_SHOW_SIZE];
+    size_t i;
+
+    if (found != NULL || (g->target != &g->reader->defaults && !groups_has(g, setting)))
+        return found;
+    for (i = 0; i < ruleset_route_count(rules); i++)
+        faults_nearer(&near, ruleset_route_at(rules, i)->name);
+    faults_setting(g, setting, "\"%s\" is not in routes; %s", faults_show(name, shown), faults_offer(&near, offer));
+    return NULL;
+}
+
+static void choose_route(const struct group *g, const struct wishes *w, struct connector *c)
+{
+    c->route = w->route[0] == '\0' ? preset_route(g, c) : named_route(g, "route", w->route);
+    if (c->route == NULL)
+        return;
+    if (w->route[0] != '\0' && connector_is_mandatory(c) && !is_strong(c->route))
+        faults_setting(g, "route",
+                       "\"%s\" authenticates nobody by itself, so that mail would leave unprotected while the "
+                       "daemon is down; take one with tls = \"dane-only\", or \"secure\" with tls_match",
+                       w->route);
+    if (c->route->next_hop[0] != '\0' && c->smart_host_count > 0)
+        faults_setting(g, "smart_hosts", "the route \"%s\" has a next hop of its own; remove one of the two",
+                       c->route->name);
+}
+
+static bool is_on(const struct route *route, const char *transport)
+{
+    return strcmp(route->transport, transport) == 0;
+}
+
+/* Whether it names its next hops itself, so that no forged MX record leads elsewhere. */
+static bool is_to_hosts(const struct route *route)
+{
+    const char *spoken = route->next_hop + strspn(route->next_hop, between);
+    char one[NEXT_HOP_TEXT_SIZE];
+    struct next_hop hop;
+    size_t length;
+
+    if (*spoken == '\0')
+        return false;
+    for (; *spoken != '\0'; spoken += length, spoken += strspn(spoken, between)) {
+        length = strcspn(spoken, between);
+        if (length >= sizeof(one))
+            return false;
+        memcpy(one, spoken, length);
+        one[length] = '\0';
+        if (!next_hop_parse(one, &hop, NULL) || !hop.bracketed || (hop.literal && route->tls_match_count == 0))
+            return false;
+    }
+    return true;
+}
+
+/* What the daemon answers on ROAD_OPPORTUNISTIC may be anything, whatever the route claims. */
+static bool is_good_fallback(const struct route *route)
+{
+    return !is_on(route, ROAD_OPPORTUNISTIC) && (is_strong(route) || (route->tls == TLS_VERIFY && is_to_hosts(route)));
+}
+
+/* A fallback knows no smart hosts: then it leads to the recipient's own domain. */
+static bool leads_the_same_way(const struct connector *c)
+{
+    return c->smart_host_count == 0 && strcmp(c->fallback->transport, c->route->transport) == 0 &&
+           strcmp(c->fallback->next_hop, c->route->next_hop) == 0;
+}
+
+/*
+ * Whether its mail would wait there for the very same reason: on the roads that ask the map, the connector answers for the
+ * domain as before; on ROAD_DANE, where nothing but want of DANE can have held it.
+ */
+static bool holds_as_well(const struct connector *c)
+{
+    bool for_dane = c->smtp_dane == MODE_MANDATORY && (c->mta_sts != MODE_MANDATORY || c->require == REQUIRE_ANY);
+
+    if (c->smart_host_count > 0 || c->fallback->next_hop[0] != '\0')
+        return false;
+    return is_on(c->fallback, ROAD_OPPORTUNISTIC) || is_on(c->fallback, ROAD_STS) ||
+           (is_on(c->fallback, ROAD_DANE) && for_dane);
+}
+
+static void check_fallback(const struct group *g, const struct wishes *w, const struct connector *c)
+{
+    if (c->route != NULL && leads_the_same_way(c))
+        faults_setting(g, "fallback",
+                       "\"%s\" leads the same way as the connector's own route, so that nothing would change; take "
+                       "another one, or write fallback = \"\"", w->fallback);
+    else if (holds_as_well(c))
+        faults_setting(g, "fallback",
+                       "on \"%s\" mail would be held for the same reason; take a route with a next_hop or a transport of "
+                       "its own, or write fallback = \"\"", w->fallback);
+    else if (connector_is_mandatory(c) && !w->fallback_weak && !is_good_fallback(c->fallback))
+        faults_setting(g, "fallback",
+                       "\"%s\" is weaker than what the connector demands; take a route with tls = \"dane-only\", \"secure\" "
+                       "with tls_match, or \"verify\" and next_hop = \"[host]\", or allow it by fallback_weak = true",
+                       w->fallback);
+}
+
+static void choose_fallback(const struct group *g, const struct wishes *w, struct connector *c)
+{
+    c->fallback_after = w->fallback_after;
+    if (w->fallback[0] == '\0')
+        return;
+    c->fallback = named_route(g, "fallback", w->fallback);
+    if (c->fallback == NULL)
+        return;
+    check_fallback(g, w, c);
+    c->on_fallback = arena_take(ruleset_memory(g->reader->made->rules), sizeof(*c->on_fallback));
+    atomic_init(c->on_fallback, false);
+}
+
+void routes_choose(const struct group *g, const struct wishes *w, struct connector *c)
+{
+    choose_route(g, w, c);
+    if (!c->is_default)
+        choose_fallback(g, w, c);
+    else if (w->fallback[0] != '\0')
+        named_route(g, "fallback", w->fallback);        /* a default for the others: (default) is on no road of ours */
+}
+
+/* --- hints --- */
+
+static bool has_everyone(const struct connector *c)
+{
+    size_t i;
+
+    for (i = 0; i < c->recipient_count; i++) {
+        if (c->recipients[i].kind == PATTERN_EVERYONE)
+            return true;
+    }
+    return false;
+}
+
+static void hint_fallback(const struct group *g, const struct connector *c)
+{
+    if (c->smtp_dane == MODE_NONE && c->mta_sts == MODE_NONE)
+        faults_setting_hint(g, "fallback", "is never taken: without DANE and MTA-STS the connector holds nothing");
+    else if (c->sender_count > 0 && !connector_is_mandatory(c) && !g->reader->made->settings.milter.tag)
+        faults_setting_hint(g, "fallback",
+                            "is never taken: the transport table can't see senders; set milter.tag = true");
+    else if (has_everyone(c))
+        faults_setting_hint(g, "fallback", "is not taken for \"*\", which is never written to the table; name the domains");
+    if (c->smart_host_count > 0 && c->fallback->next_hop[0] == '\0')
+        faults_setting_hint(g, "fallback",
+                            "leads past the smart hosts, to the recipient's own domain; set next_hop in the route if "
+                            "another way is meant");
+}
+
+void routes_hint(const struct group *g, const struct wishes *w, const struct connector *c)
+{
+    if (c->mta_sts == MODE_MANDATORY && groups_has(g, "route") && c->route != NULL && c->route->tls == TLS_DANE_ONLY)
+        faults_setting_hint(g, "route",
+                            "\"%s\" enforces DANE alone: mail without it waits there whatever the MTA-STS policy says, and a "
+                            "policy that is lost meanwhile goes unnoticed; \"sts-mandatory\" asks for both", c->route->name);
+    if (c->fallback != NULL && groups_has(g, "fallback"))
+        hint_fallback(g, c);
+    if (w->fallback[0] == '\0' && groups_has(g, "fallback_after"))
+        faults_setting_hint(g, "fallback_after", "does nothing without a fallback; name one, or remove it");
+    if (w->fallback[0] == '\0' && groups_has(g, "fallback_weak") && w->fallback_weak)
+        faults_setting_hint(g, "fallback_weak", "does nothing without a fallback; name one, or remove it");
 }

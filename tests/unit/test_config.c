@@ -184,27 +184,44 @@ static void networks_resolvers_and_files_are_checked(void **state)
 static void what_comes_later_is_refused_unless_it_asks_for_nothing(void **state)
 {
     (void)state;
-    load_bad("http = { listen = \"127.0.0.1:9469\"; };\nsts = { port = 443; };\nstore = { trace_days = 30; };\n"
+    load_bad("http = { listen = \"127.0.0.1:9469\"; };\nprobe = { helo = \"\"; };\nstore = { trace_days = 30; };\n"
              "tables = { mta = \"sendmail\"; };\ndefaults = { hold = \"24h\"; };\nconnectors = ( { name = \"A\";\n"
-             "recipients = [ \"a.example\" ];\nmta_sts = \"mandatory\";\nrequire = \"any\";\nfallback = \"relay\";\n"
-             "fallback_after = \"15m\";\nfallback_weak = true;\nhold = \"24h\";\ntest_mode = true;\nprobe = \"watch\"; } );\n",
+             "recipients = [ \"a.example\" ];\nhold = \"24h\";\ntest_mode = true;\nprobe = \"watch\"; } );\n",
              "danelaw.conf:1: http.listen: is not available in this version; remove it\n"
-             "danelaw.conf:2: sts.port: is not available in this version; remove it\n"
+             "danelaw.conf:2: probe.helo: is not available in this version; remove it\n"
              "danelaw.conf:3: store.trace_days: is not available in this version; remove it\n"
              "danelaw.conf:4: tables.mta: \"sendmail\" is not available in this version; write \"none\" or \"postfix\"\n"
              "danelaw.conf:5: defaults.hold: is not available in this version; remove it\n"
-             "danelaw.conf:8: connector \"A\": mta_sts: \"mandatory\" is not available in this version; write "
-             "\"opportunistic\" or \"none\"\n"
-             "danelaw.conf:9: connector \"A\": require: \"any\" is not available in this version; write \"all\"\n"
-             "danelaw.conf:10: connector \"A\": fallback: is not available in this version; remove it\n"
-             "danelaw.conf:11: connector \"A\": fallback_after: is not available in this version; remove it\n"
-             "danelaw.conf:12: connector \"A\": fallback_weak: is not available in this version; remove it\n"
-             "danelaw.conf:13: connector \"A\": hold: is not available in this version; remove it\n"
-             "danelaw.conf:14: connector \"A\": test_mode: is not available in this version; remove it\n"
-             "danelaw.conf:15: connector \"A\": probe: \"watch\" is not available in this version; write \"off\"\n");
-    config_free(load_good("http = { listen = \"\"; }; store = { trace_days = 0; }; sts = { ca_file = \"\"; };\n"
-                          "connectors = ( { name = \"A\"; recipients = [ \"a.example\" ]; require = \"all\"; fallback = \"\";"
-                          " fallback_weak = false; test_mode = false; probe = \"off\"; } );"));
+             "danelaw.conf:8: connector \"A\": hold: is not available in this version; remove it\n"
+             "danelaw.conf:9: connector \"A\": test_mode: is not available in this version; remove it\n"
+             "danelaw.conf:10: connector \"A\": probe: \"watch\" is not available in this version; write \"off\"\n");
+    config_free(load_good("http = { listen = \"\"; }; store = { trace_days = 0; };\n"
+                          "connectors = ( { name = \"A\"; recipients = [ \"a.example\" ]; test_mode = false; probe = \"off\"; } );"));
+}
+
+static void authorities_for_policy_hosts_are_nobodys_to_change(void **state)
+{
+    struct configuration *c;
+    char text[200], faults[400];
+
+    (void)state;
+    put("ca.pem", "");
+    snprintf(text, sizeof(text), "sts = { ca_file = \"%s/ca.pem\"; port = 8443; timeout = \"10s\"; entries = 5; };", folder);
+    c = load_good(text);
+    assert_int_equal(c->settings.sts.port, 8443);
+    assert_int_equal(c->settings.sts.timeout, 10);
+    assert_int_equal(c->settings.sts.entries, 5);
+    assert_non_null(strstr(c->settings.sts.ca_file, "/ca.pem"));
+    config_free(c);
+    assert_int_equal(chmod("ca.pem", 0666), 0);
+    snprintf(faults, sizeof(faults),
+             "danelaw.conf:1: sts.ca_file: anybody may write to %s/ca.pem, and so loosen every rule; run chmod o-w on it\n", folder);
+    load_bad(text, faults);
+    load_bad("sts = { ca_file = \"ca.pem\"; };", "danelaw.conf:1: sts.ca_file: is no full path; write one that begins with /\n");
+    load_bad("sts = { ca_file = \"/nonexistent\";\nport = 0;\ntimeout = \"11m\"; };",
+             "danelaw.conf:1: sts.ca_file: /nonexistent can't be read: No such file or directory\n"
+             "danelaw.conf:2: sts.port: is out of range; write 1 to 65535\n"
+             "danelaw.conf:3: sts.timeout: is out of range; write \"1s\" to \"10m\"\n");
 }
 
 /* --- files --- */
@@ -433,6 +450,7 @@ int main(void)
         TEST(sockets_are_checked),
         TEST(networks_resolvers_and_files_are_checked),
         TEST(what_comes_later_is_refused_unless_it_asks_for_nothing),
+        TEST(authorities_for_policy_hosts_are_nobodys_to_change),
         TEST(a_file_that_is_none_is_said_once),
         TEST(a_file_that_anybody_may_write_to_is_refused),
         TEST(a_parse_error_names_its_line),

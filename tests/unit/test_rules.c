@@ -289,6 +289,190 @@ static void two_next_hops_are_one_too_many(void **state)
              "danelaw.conf:5: connector \"A\": smart_hosts: the route \"r\" has a next hop of its own; remove one of the two\n");
 }
 
+/* --- MTA-STS, and fallbacks --- */
+
+static void mandatory_sts_takes_the_road_that_asks_for_it(void **state)
+{
+    struct configuration *c = load(
+        "connectors = ( { name = \"S\"; recipients = [ \"s.example\" ]; mta_sts = \"mandatory\"; },\n"
+        "{ name = \"B\"; recipients = [ \"b.example\" ]; smtp_dane = \"mandatory\"; mta_sts = \"mandatory\"; require = \"any\"; },\n"
+        "{ name = \"D\"; recipients = [ \"d.example\" ]; smtp_dane = \"mandatory\"; route = \"sts-mandatory\"; },\n"
+        "{ name = \"X\"; recipients = [ \"x.example\" ]; mta_sts = \"mandatory\";\nroute = \"dane-mandatory\"; } );", "",
+        "danelaw.conf:5: connector \"X\": route: \"dane-mandatory\" enforces DANE alone: mail without it waits there whatever the "
+        "MTA-STS policy says, and a policy that is lost meanwhile goes unnoticed; \"sts-mandatory\" asks for both\n");
+    const struct connector *b = ruleset_named(c->rules, "B");
+
+    (void)state;
+    assert_string_equal(ruleset_named(c->rules, "S")->route->name, "sts-mandatory");
+    assert_int_equal(ruleset_named(c->rules, "S")->mta_sts, MODE_MANDATORY);
+    assert_int_equal(ruleset_named(c->rules, "S")->require, REQUIRE_ALL);
+    assert_string_equal(b->route->name, "sts-mandatory");
+    assert_int_equal(b->require, REQUIRE_ANY);
+    assert_string_equal(ruleset_named(c->rules, "D")->route->name, "sts-mandatory");
+    assert_string_equal(ruleset_named(c->rules, "X")->route->name, "dane-mandatory");
+    config_free(c);
+}
+
+static void any_of_one_requirement_is_a_fault(void **state)
+{
+    (void)state;
+    load_bad("connectors = ( { name = \"A\"; recipients = [ \"a.example\" ]; smtp_dane = \"mandatory\";\nrequire = \"any\"; },\n"
+             "{ name = \"B\"; recipients = [ \"b.example\" ]; mta_sts = \"mandatory\"; require = \"any\"; } );",
+             "danelaw.conf:2: connector \"A\": require: \"any\" lets one of two requirements suffice, and only matters where "
+             "smtp_dane and mta_sts are both \"mandatory\"; make them so, or remove require\n"
+             "danelaw.conf:3: connector \"B\": require: \"any\" lets one of two requirements suffice, and only matters where "
+             "smtp_dane and mta_sts are both \"mandatory\"; make them so, or remove require\n");
+    config_free(load_good("defaults = { require = \"any\"; };\n"
+                          "connectors = ( { name = \"A\"; recipients = [ \"a.example\" ]; smtp_dane = \"mandatory\"; } );"));
+}
+
+static const char spare_routes[] =
+    "routes = { site = { transport = \"own\"; }; verify = { transport = \"own\"; tls = \"verify\"; next_hop = \"relay.example\"; };"
+    "  hosts = { transport = \"own\"; tls = \"verify\"; next_hop = \"[a.example], [b.example]:587\"; };"
+    "  mixed = { transport = \"own\"; tls = \"verify\"; next_hop = \"[a.example], b.example\"; };"
+    "  address = { transport = \"own\"; tls = \"verify\"; next_hop = \"[192.0.2.1]\"; };"
+    "  anybody = { transport = \"own\"; tls = \"secure\"; next_hop = \"[a.example]\"; };"
+    "  named = { transport = \"own\"; tls = \"secure\"; tls_match = [ \"a.example\" ]; };"
+    "  dane = { transport = \"own\"; tls = \"dane-only\"; };"
+    "  asked = { transport = \"danelaw\"; tls = \"secure\"; tls_match = [ \"a.example\" ]; next_hop = \"[a.example]\"; };"
+    "  asked-sts = { transport = \"danelaw-sts\"; tls = \"secure\"; tls_match = [ \"x.invalid\" ]; next_hop = \"[a.example]\"; };"
+    " };\n";
+
+/* Loads connectors behind the routes; theirs are the lines from 2 on. */
+static struct configuration *load_spare(const char *connectors, const char *faults, const char *hints)
+{
+    char text[4096];
+
+    snprintf(text, sizeof(text), "%sconnectors = ( %s );", spare_routes, connectors);
+    return load(text, faults, hints);
+}
+
+static void a_fallback_is_there_with_its_switch(void **state)
+{
+    struct configuration *c = load_spare(
+        "{ name = \"A\"; recipients = [ \"a.example\" ]; smtp_dane = \"mandatory\"; fallback = \"hosts\"; fallback_after = \"1h\"; },"
+        "{ name = \"B\"; recipients = [ \"b.example\" ]; smtp_dane = \"mandatory\"; fallback = \"hosts\"; },"
+        "{ name = \"C\"; recipients = [ \"c.example\" ]; }", "", "");
+    const struct connector *a = ruleset_named(c->rules, "A"), *b = ruleset_named(c->rules, "B");
+
+    (void)state;
+    assert_string_equal(a->fallback->name, "hosts");
+    assert_int_equal(a->fallback_after, 3600);
+    assert_int_equal(b->fallback_after, 15 * 60);
+    assert_false(connector_on_fallback(a));
+    assert_ptr_equal(connector_road(a), a->route);
+    atomic_store(a->on_fallback, true);
+    assert_ptr_equal(connector_road(a), a->fallback);
+    assert_false(connector_on_fallback(b));         /* each has its own */
+    assert_null(ruleset_named(c->rules, "C")->fallback);
+    assert_null(ruleset_named(c->rules, "C")->on_fallback);
+    config_free(c);
+}
+
+static void a_fallback_by_default_is_everyones_but_the_defaults_own(void **state)
+{
+    struct configuration *c = load_good(
+        "routes = { r = { transport = \"own\"; tls = \"dane-only\"; next_hop = \"[r.example]\"; }; };\n"
+        "defaults = { fallback = \"r\"; fallback_after = 90; };\nconnectors = (\n"
+        "{ name = \"A\"; recipients = [ \"a.example\" ]; smtp_dane = \"mandatory\"; },\n"
+        "{ name = \"B\"; recipients = [ \"b.example\" ]; fallback = \"\"; } );");
+
+    (void)state;
+    assert_string_equal(ruleset_named(c->rules, "A")->fallback->name, "r");
+    assert_int_equal(ruleset_named(c->rules, "A")->fallback_after, 90);
+    assert_null(ruleset_named(c->rules, "B")->fallback);
+    assert_null(ruleset_default(c->rules)->fallback);
+    assert_null(ruleset_default(c->rules)->on_fallback);
+    config_free(c);
+    load_bad("defaults = {\nfallback = \"oportunistic\"; };\nconnectors = ( { name = \"A\"; recipients = [ \"a.example\" ]; } );",
+             "danelaw.conf:2: defaults.fallback: \"oportunistic\" is not in routes; did you mean \"opportunistic\"?\n");
+}
+
+#define WEAK(line, name, route) \
+    "danelaw.conf:" line ": connector \"" name "\": fallback: \"" route "\" is weaker than what the connector demands; take a route " \
+    "with tls = \"dane-only\", \"secure\" with tls_match, or \"verify\" and next_hop = \"[host]\", or allow it by " \
+    "fallback_weak = true\n"
+
+static void mandatory_mail_falls_back_to_strong_roads_only(void **state)
+{
+    static const char *const weak[] = { "site", "verify", "mixed", "address", "anybody", "asked" };
+    static const char *const strong[] = { "hosts", "named", "dane", "asked-sts" };
+    static const char *const modes[] = { "smtp_dane", "mta_sts" };
+    char text[400], fault[600];
+    size_t i, j;
+
+    (void)state;
+    for (j = 0; j < COUNT_OF(modes); j++) {
+        for (i = 0; i < COUNT_OF(weak); i++) {
+            snprintf(text, sizeof(text), "{ name = \"A\"; recipients = [ \"a.example\" ]; %s = \"mandatory\";\nfallback = \"%s\"; }",
+                     modes[j], weak[i]);
+            snprintf(fault, sizeof(fault), WEAK("3", "A", "%s"), weak[i]);
+            load_spare(text, fault, "");
+            snprintf(text, sizeof(text), "{ name = \"A\"; recipients = [ \"a.example\" ]; %s = \"mandatory\";"
+                     " fallback = \"%s\"; fallback_weak = true; }", modes[j], weak[i]);
+            config_free(load_spare(text, "", ""));
+        }
+        for (i = 0; i < COUNT_OF(strong); i++) {
+            snprintf(text, sizeof(text), "{ name = \"A\"; recipients = [ \"a.example\" ]; %s = \"mandatory\"; fallback = \"%s\"; }",
+                     modes[j], strong[i]);
+            config_free(load_spare(text, "", ""));
+        }
+    }
+    config_free(load_spare("{ name = \"A\"; recipients = [ \"a.example\" ]; fallback = \"site\"; }", "", ""));
+    load_bad("routes = { site = { transport = \"own\"; }; }; defaults = { fallback = \"site\"; };\nconnectors = (\n"
+             "{ name = \"A\"; recipients = [ \"a.example\" ]; smtp_dane = \"mandatory\"; },\n"
+             "{ name = \"B\"; recipients = [ \"b.example\" ]; } );", WEAK("3", "A", "site"));
+}
+
+#define SAME_WAY(name, route) \
+    "danelaw.conf:2: connector \"" name "\": fallback: \"" route "\" leads the same way as the connector's own route, so that " \
+    "nothing would change; take another one, or write fallback = \"\"\n"
+#define HELD_AS_WELL(name, route) \
+    "danelaw.conf:2: connector \"" name "\": fallback: on \"" route "\" mail would be held for the same reason; take a route with a " \
+    "next_hop or a transport of its own, or write fallback = \"\"\n"
+
+static void a_fallback_that_changes_nothing_is_a_fault(void **state)
+{
+    (void)state;
+    load_spare("{ name = \"A\"; recipients = [ \"a.example\" ]; smtp_dane = \"mandatory\"; fallback = \"dane-mandatory\"; },"
+               "{ name = \"B\"; recipients = [ \"b.example\" ]; fallback = \"opportunistic\"; },"
+               "{ name = \"C\"; recipients = [ \"c.example\" ]; smtp_dane = \"mandatory\"; route = \"named\"; fallback = \"dane\"; }",
+               SAME_WAY("A", "dane-mandatory") SAME_WAY("B", "opportunistic") SAME_WAY("C", "dane"), "");
+    load_spare("{ name = \"A\"; recipients = [ \"a.example\" ]; smtp_dane = \"mandatory\"; fallback = \"sts-mandatory\"; },"
+               "{ name = \"B\"; recipients = [ \"b.example\" ]; mta_sts = \"mandatory\"; fallback = \"opportunistic\";"
+               "  fallback_weak = true; },"
+               "{ name = \"C\"; recipients = [ \"c.example\" ]; fallback = \"sts-mandatory\"; },"
+               "{ name = \"D\"; recipients = [ \"d.example\" ]; smtp_dane = \"mandatory\"; mta_sts = \"mandatory\"; require = \"any\";"
+               "  fallback = \"dane-mandatory\"; }",
+               HELD_AS_WELL("A", "sts-mandatory") HELD_AS_WELL("B", "opportunistic") HELD_AS_WELL("C", "sts-mandatory")
+               HELD_AS_WELL("D", "dane-mandatory"), "");
+    config_free(load_spare("{ name = \"A\"; recipients = [ \"a.example\" ]; mta_sts = \"mandatory\"; fallback = \"dane-mandatory\"; },"
+                           "{ name = \"B\"; recipients = [ \"b.example\" ]; smtp_dane = \"mandatory\"; mta_sts = \"mandatory\";"
+                           "  fallback = \"dane-mandatory\"; }", "", ""));
+}
+
+static void a_fallback_that_may_surprise_is_pointed_out(void **state)
+{
+    (void)state;
+    config_free(load_spare(
+        "\n{ name = \"A\"; recipients = [ \"a.example\" ]; smtp_dane = \"none\"; mta_sts = \"none\"; fallback = \"named\"; },\n"
+        "{ name = \"B\"; recipients = [ \"b.example\" ]; senders = [ \"x.example\" ]; fallback = \"named\"; },\n"
+        "{ name = \"C\"; recipients = [ \"c.example\" ]; smart_hosts = [ \"gw.example\" ]; smtp_dane = \"mandatory\";\n"
+        "fallback = \"dane-mandatory\"; },\n"
+        "{ name = \"D\"; recipients = [ \"d.example\" ];\nfallback_after = \"1h\";\nfallback_weak = true; },\n"
+        "{ name = \"E\"; recipients = [ \"*\" ];\nfallback = \"named\"; }", "",
+        "danelaw.conf:3: connector \"A\": fallback: is never taken: without DANE and MTA-STS the connector holds nothing\n"
+        "danelaw.conf:4: connector \"B\": fallback: is never taken: the transport table can't see senders; set milter.tag = true\n"
+        "danelaw.conf:6: connector \"C\": fallback: leads past the smart hosts, to the recipient's own domain; set next_hop in the "
+        "route if another way is meant\n"
+        "danelaw.conf:8: connector \"D\": fallback_after: does nothing without a fallback; name one, or remove it\n"
+        "danelaw.conf:9: connector \"D\": fallback_weak: does nothing without a fallback; name one, or remove it\n"
+        "danelaw.conf:10: connector \"E\": recipients: \"*\" is never written to the table; set default_transport as `danelaw "
+        "setup postfix` prints it\n"
+        "danelaw.conf:11: connector \"E\": fallback: is not taken for \"*\", which is never written to the table; name the "
+        "domains\n"));
+}
+
 /* --- hints --- */
 
 static void what_the_table_cannot_do_is_said(void **state)
@@ -332,6 +516,13 @@ int main(void)
         TEST(a_mandatory_connectors_road_is_strong_by_itself),
         TEST(a_route_replaces_the_built_in_one),
         TEST(two_next_hops_are_one_too_many),
+        TEST(mandatory_sts_takes_the_road_that_asks_for_it),
+        TEST(any_of_one_requirement_is_a_fault),
+        TEST(a_fallback_is_there_with_its_switch),
+        TEST(a_fallback_by_default_is_everyones_but_the_defaults_own),
+        TEST(mandatory_mail_falls_back_to_strong_roads_only),
+        TEST(a_fallback_that_changes_nothing_is_a_fault),
+        TEST(a_fallback_that_may_surprise_is_pointed_out),
         TEST(what_the_table_cannot_do_is_said),
         TEST(subdomains_without_their_domain_are_pointed_out),
     };

@@ -120,7 +120,7 @@ static void every_commented_setting_is_its_preset_and_every_example_loads(void *
         true, "./connectors.conf:32: connector \"Payroll to the tax office\": senders: the transport table can't see senders: "
               "mail of every sender to these recipients travels the mandatory road; set milter.tag = true to loosen that for "
               "the others\n");
-    struct configuration *bare = load_good("routes = { by-relay = { transport = \"by-relay\"; }; };");
+    struct configuration *bare = load_good("routes = { by-relay = { transport = \"by-relay\"; }; by-partner = { transport = \"by-partner\"; }; };");
     const struct setting_group *group;
     const struct setting *known;
 
@@ -131,8 +131,11 @@ static void every_commented_setting_is_its_preset_and_every_example_loads(void *
                 same_value(known, &c->settings, &bare->settings);
         }
     }
-    assert_int_equal(ruleset_count(c->rules), 5);
+    assert_int_equal(ruleset_count(c->rules), 7);
     assert_non_null(ruleset_route(c->rules, "by-relay"));
+    assert_string_equal(ruleset_named(c->rules, "Ministry")->route->name, "sts-mandatory");
+    assert_string_equal(ruleset_named(c->rules, "Clinic")->fallback->name, "by-partner");
+    assert_null(ruleset_named(c->rules, "Contoso Bank")->fallback);
     assert_int_equal(ruleset_default(c->rules)->smtp_dane, ruleset_default(bare->rules)->smtp_dane);
     assert_int_equal(ruleset_default(c->rules)->mta_sts, ruleset_default(bare->rules)->mta_sts);
     assert_int_equal(ruleset_default(c->rules)->tls, ruleset_default(bare->rules)->tls);
