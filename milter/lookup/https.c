@@ -17,7 +17,7 @@
 #include <strings.h>
 #include <sys/queue.h>
 
-enum { BODY_MAX = 64 * 1024, POLL_MS = 1000, HTTP_OK = 200, CONNECT_SECONDS = 20 };
+enum { BODY_MAX = 64 * 1024, HEAD_MAX = 64 * 1024, POLL_MS = 1000, HTTP_OK = 200, CONNECT_SECONDS = 20 };
 
 struct transfer {
     TAILQ_ENTRY(transfer) link;
@@ -26,11 +26,14 @@ struct transfer {
     struct curl_slist *resolve;
     CURL *easy;                     /* NULL: waiting */
     struct text body;
+    size_t head;                    /* bytes of all headers, interim answers included */
     bool coded;                     /* came with a content coding */
     char error[CURL_ERROR_SIZE];
 };
 
 TAILQ_HEAD(transfers, transfer);
+
+static const char stop_words[] = "the daemon stops";
 
 struct https {
     const char *ca_file;
@@ -91,19 +94,29 @@ static size_t on_body(char *bytes, size_t one, size_t length, void *transfer)
     return text_add(&t->body, bytes, length) ? length : 0;      /* 0 ends the transfer */
 }
 
+static bool is_blank(char c)
+{
+    return c == ' ' || c == '\t' || c == '\r' || c == '\n';
+}
+
 static size_t on_header(char *line, size_t one, size_t length, void *transfer)
 {
     static const char name[] = "content-encoding:";
     static const char plain[] = "identity";
     struct transfer *t = transfer;
-    size_t at = sizeof(name) - 1;
+    size_t at = sizeof(name) - 1, end = length;
 
     (void)one;
+    t->head += length;
+    if (t->head > HEAD_MAX)             /* libcurl would keep them all */
+        return 0;
     if (length < at || strncasecmp(line, name, at) != 0)
         return length;
-    while (at < length && (line[at] == ' ' || line[at] == '\t'))
+    while (at < end && is_blank(line[at]))
         at++;
-    if (length - at < sizeof(plain) - 1 || strncasecmp(line + at, plain, sizeof(plain) - 1) != 0)
+    while (end > at && is_blank(line[end - 1]))
+        end--;
+    if (end - at != sizeof(plain) - 1 || strncasecmp(line + at, plain, end - at) != 0)
         t->coded = true;
     return length;
 }
@@ -139,8 +152,10 @@ static void set_transport(const struct https *h, struct transfer *t)
     curl_easy_setopt(c, CURLOPT_SSL_VERIFYHOST, 2L);
     curl_easy_setopt(c, CURLOPT_SSL_CTX_FUNCTION, on_ssl);
     curl_easy_setopt(c, CURLOPT_SSL_CTX_DATA, t);
-    if (*h->ca_file != '\0')
+    if (*h->ca_file != '\0') {
         curl_easy_setopt(c, CURLOPT_CAINFO, h->ca_file);
+        curl_easy_setopt(c, CURLOPT_CAPATH, NULL);      /* else the system's folder would be trusted, too */
+    }
 }
 
 static void set_reading(struct transfer *t)
@@ -207,21 +222,34 @@ static enum fetch_state weigh(const struct transfer *t, char *why, size_t size)
     return FETCH_REFUSED;
 }
 
+/* No answer, or none to the end. */
+static enum fetch_state explain(const struct transfer *t, CURLcode code, char *why, size_t size)
+{
+    const char *words = t->error[0] == '\0' ? curl_easy_strerror(code) : t->error;
+    long verified = X509_V_OK;
+
+    if (t->head > HEAD_MAX || t->body.full || code == CURLE_FILESIZE_EXCEEDED) {
+        snprintf(why, size, "the %s more than 64 KiB", t->head > HEAD_MAX ? "header of the answer has" : "policy has");
+        return FETCH_REFUSED;
+    }
+    if (code != CURLE_PEER_FAILED_VERIFICATION) {
+        snprintf(why, size, "%.180s", code == CURLE_ABORTED_BY_CALLBACK ? stop_words : words);
+        return FETCH_FAILED;
+    }
+    curl_easy_getinfo(t->easy, CURLINFO_SSL_VERIFYRESULT, &verified);
+    if (verified == X509_V_ERR_HOSTNAME_MISMATCH)       /* the CN may well have the name */
+        snprintf(why, size, "SSL certificate problem: no subjectAltName for %.120s", t->host);
+    else
+        snprintf(why, size, "%.180s", words);
+    return FETCH_CERTIFICATE;
+}
+
 static void end(struct https *h, struct transfer *t, CURLcode code)
 {
-    enum fetch_state state = FETCH_FAILED;
+    enum fetch_state state;
     char why[192] = "";
 
-    if (code == CURLE_OK) {
-        state = weigh(t, why, sizeof(why));
-    } else if (t->body.full || code == CURLE_FILESIZE_EXCEEDED) {
-        state = FETCH_REFUSED;
-        snprintf(why, sizeof(why), "the policy has more than 64 KiB");
-    } else {
-        if (code == CURLE_PEER_FAILED_VERIFICATION)
-            state = FETCH_CERTIFICATE;
-        snprintf(why, sizeof(why), "%.180s", t->error[0] == '\0' ? curl_easy_strerror(code) : t->error);
-    }
+    state = code == CURLE_OK ? weigh(t, why, sizeof(why)) : explain(t, code, why, sizeof(why));
     curl_multi_remove_handle(h->multi, t->easy);
     curl_easy_cleanup(t->easy);
     TAILQ_REMOVE(&h->running, t, link);
@@ -252,23 +280,34 @@ static bool take_in(struct https *h)
     }
 }
 
-static void *https_body(void *argument)
+static void move_on(struct https *h)
 {
-    struct https *h = argument;
     struct transfer *t;
     CURLMsg *news;
     int count;
 
-    while (!take_in(h)) {
-        curl_multi_perform(h->multi, &count);
-        while ((news = curl_multi_info_read(h->multi, &count)) != NULL) {
-            if (news->msg == CURLMSG_DONE && curl_easy_getinfo(news->easy_handle, CURLINFO_PRIVATE, &t) == CURLE_OK)
-                end(h, t, news->data.result);
-        }
+    curl_multi_perform(h->multi, &count);
+    while ((news = curl_multi_info_read(h->multi, &count)) != NULL) {
+        if (news->msg == CURLMSG_DONE && curl_easy_getinfo(news->easy_handle, CURLINFO_PRIVATE, &t) == CURLE_OK)
+            end(h, t, news->data.result);
+    }
+}
+
+static void *https_body(void *argument)
+{
+    struct https *h = argument;
+    struct transfer *t;
+
+    while (!take_in(h)) {               /* before the poll: whoever got a free place keeps it from sleeping */
         curl_multi_poll(h->multi, NULL, 0, POLL_MS, NULL);
+        move_on(h);
     }
     while ((t = TAILQ_FIRST(&h->running)) != NULL)
         end(h, t, CURLE_ABORTED_BY_CALLBACK);
+    while ((t = TAILQ_FIRST(&h->inbox)) != NULL) {      /* nobody adds to it any more */
+        TAILQ_REMOVE(&h->inbox, t, link);
+        land(t, FETCH_FAILED, stop_words);
+    }
     return NULL;
 }
 
@@ -282,7 +321,7 @@ static struct transfer *transfer_new(const struct https *h, const char *host, co
     t->host = mem_text(host);
     text_init(&t->body, BODY_MAX);
     text_init(&entry, 4096);
-    text_print(&entry, "%s:%u:%s", host, h->port, addresses);
+    text_print(&entry, "+%s:%u:%s", host, h->port, addresses);      /* +: libcurl forgets them after a minute */
     t->resolve = curl_slist_append(NULL, text_words(&entry));
     text_done(&entry);
     if (t->resolve == NULL)
@@ -320,7 +359,6 @@ void https_get(struct https *h, const char *host, const char *addresses, struct 
 
 void https_shut(struct https *h)
 {
-    struct transfer *t;
     bool started;
 
     mutex_lock(&h->lock);
@@ -330,10 +368,6 @@ void https_shut(struct https *h)
     curl_multi_wakeup(h->multi);
     if (started)
         pthread_join(h->thread, NULL);
-    while ((t = TAILQ_FIRST(&h->inbox)) != NULL) {      /* nobody adds to it any more */
-        TAILQ_REMOVE(&h->inbox, t, link);
-        land(t, FETCH_FAILED, "the daemon stops");
-    }
 }
 
 void https_free(struct https *h)
