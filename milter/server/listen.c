@@ -95,18 +95,23 @@ static bool open_inet(const char *spec, int *ret, struct fault *why)
     struct addrinfo *at = NULL;
     char *at_sign = strchr(copy, '@');
     const char *host;
-    int code;
+    int code, s;
 
     if (at_sign == NULL)
         return fault_set(why, "%s: write inet:PORT@HOST", spec);
     *at_sign = '\0';
+    if (strlen(copy) > 5 || strtoul(copy, NULL, 10) > UINT16_MAX)           /* getaddrinfo would take the rest of it */
+        return fault_set(why, "%s: a port is a number up to %d", spec, UINT16_MAX);
     host = strcmp(at_sign + 1, "localhost") == 0 ? "127.0.0.1" : at_sign + 1;
     code = getaddrinfo(host, copy, &hints, &at);
     if (code != 0)
         return fault_set(why, "%s: %s", spec, gai_strerror(code));
-    *ret = listen_at(at);
+    s = listen_at(at);
     freeaddrinfo(at);
-    return *ret >= 0 || fault_set(why, "%s: cannot listen there: %s", spec, strerror(errno));
+    if (s < 0)
+        return fault_set(why, "%s: cannot listen there: %s", spec, strerror(errno));
+    *ret = s;
+    return true;
 }
 
 bool listen_open(const char *spec, const struct listen_access *access, int *ret, struct fault *why)

@@ -14,6 +14,7 @@
 #include "base/text.h"
 #include "base/thread.h"
 
+#include <errno.h>
 #include <event2/buffer.h>
 #include <event2/bufferevent.h>
 #include <event2/event.h>
@@ -22,7 +23,7 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { REQUEST_MAX = 10000, REPLY_MAX = 20000, IDLE_SECONDS = 3600, LINE_MAX_SHOWN = 120 };
+enum { REQUEST_MAX = 10000, REPLY_MAX = 20000, UNREAD_MAX = 64 * 1024, IDLE_SECONDS = 3600, LINE_MAX_SHOWN = 120 };
 
 struct client {
     struct socketmap *map;
@@ -44,6 +45,7 @@ struct socketmap {
     const struct settings *set;
     struct engine *engine;
     struct evconnlistener *listener;
+    struct event *rest;                     /* runs after an accept that failed */
     struct event *wake;
     struct client *clients;
     size_t client_count;
@@ -187,7 +189,7 @@ static void complain(struct client *c, const char *what, const char *request)
     send_reply(c, "TEMP", what);
 }
 
-static void answer_postfix(struct client *c, enum map_table table, const char *key, const char *request)
+static void answer_postfix(struct client *c, enum map_table table, const char *key)
 {
     struct next_hop hop;
     struct fault why;
@@ -195,7 +197,7 @@ static void answer_postfix(struct client *c, enum map_table table, const char *k
     if (*key == '.')                        /* Postfix asks for parents too; connectors have answered for those */
         send_reply(c, "NOTFOUND", "");
     else if (!next_hop_parse(key, &hop, &why))
-        complain(c, why.text, request);
+        complain(c, why.text, key);
     else
         ask(c, table, &hop);
 }
@@ -223,9 +225,9 @@ static void answer(struct client *c, char *request)
     }
     *key++ = '\0';
     if (strcmp(request, "postfix-tls") == 0)
-        answer_postfix(c, MAP_POSTFIX_TLS, key, request);
+        answer_postfix(c, MAP_POSTFIX_TLS, key);
     else if (strcmp(request, "postfix-mandatory") == 0)
-        answer_postfix(c, MAP_POSTFIX_MANDATORY, key, request);
+        answer_postfix(c, MAP_POSTFIX_MANDATORY, key);
     else if (strcmp(request, "explain") == 0)
         answer_explain(c, key);
     else
@@ -260,9 +262,15 @@ static bool take_request(struct client *c)
     return true;
 }
 
+/* Who does not read his answers is not asked for more. */
+static bool has_room(const struct client *c)
+{
+    return evbuffer_get_length(bufferevent_get_output(c->wire)) < UNREAD_MAX;
+}
+
 static void read_requests(struct client *c)
 {
-    while (c->open == NULL && take_request(c))
+    while (c->open == NULL && has_room(c) && take_request(c))
         ;
 }
 
@@ -299,12 +307,32 @@ static void on_client(struct evconnlistener *listener, evutil_socket_t s, struct
     if (c->next != NULL)
         c->next->previous = c;
     m->clients = c;
-    bufferevent_setcb(c->wire, on_readable, NULL, on_gone, c);
+    bufferevent_setcb(c->wire, on_readable, on_readable, on_gone, c);      /* also when all answers have been read */
     bufferevent_setwatermark(c->wire, EV_READ, 0, 2 * REQUEST_MAX);
     bufferevent_set_timeouts(c->wire, &idle, &idle);
     bufferevent_enable(c->wire, EV_READ | EV_WRITE);
     if (++m->client_count == m->set->maps.clients)
         evconnlistener_disable(m->listener);    /* the others wait in the backlog */
+}
+
+/* No descriptor is free: asking again at once would only spin. */
+static void on_accept_failed(struct evconnlistener *listener, void *map)
+{
+    struct timeval second = { .tv_sec = 1 };
+    struct socketmap *m = map;
+
+    log_error("map: cannot take another connection: %s", strerror(errno));
+    evconnlistener_disable(listener);
+    event_add(m->rest, &second);
+}
+
+static void on_rested(evutil_socket_t unused, short what, void *map)
+{
+    struct socketmap *m = map;
+
+    (void)unused, (void)what;
+    if (m->client_count < m->set->maps.clients)
+        evconnlistener_enable(m->listener);
 }
 
 struct socketmap *socketmap_open(struct event_base *loop, int socket, const struct settings *set, struct engine *engine)
@@ -315,9 +343,11 @@ struct socketmap *socketmap_open(struct event_base *loop, int socket, const stru
     m->engine = engine;
     mutex_init(&m->lock);
     m->wake = event_new(loop, -1, EV_PERSIST, on_wake, m);
+    m->rest = evtimer_new(loop, on_rested, m);
     m->listener = evconnlistener_new(loop, on_client, m, LEV_OPT_CLOSE_ON_FREE | LEV_OPT_CLOSE_ON_EXEC, 0, socket);
-    if (m->wake == NULL || m->listener == NULL)
+    if (m->wake == NULL || m->rest == NULL || m->listener == NULL)
         mem_out();
+    evconnlistener_set_error_cb(m->listener, on_accept_failed);
     return m;
 }
 
@@ -335,6 +365,7 @@ void socketmap_close(struct socketmap *m)
     }
     deliver_answered(m);
     event_free(m->wake);
+    event_free(m->rest);
     mutex_done(&m->lock);
     free(m);
 }
