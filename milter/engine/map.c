@@ -44,16 +44,19 @@ static struct decision strictest(const struct connector_list *askers, const stru
     return worst;
 }
 
-static bool strong(const struct decision *d)
+/* `secure` without names would be the MTA's own idea of them. */
+static bool strong(const struct decision *d, const struct connector *c)
 {
-    return d->verdict != VERDICT_HOLD && (d->tls == TLS_DANE_ONLY || (d->tls == TLS_SECURE && d->match != MATCH_NOTHING));
+    bool named = d->match == MATCH_STS || d->match == MATCH_STS_BARE || (d->match == MATCH_CONNECTOR && c->tls_match_count > 0);
+
+    return d->verdict != VERDICT_HOLD && (d->tls == TLS_DANE_ONLY || (d->tls == TLS_SECURE && named));
 }
 
 /* The policy as the MTA reads it; false: TEMP. Empty: nothing to say. */
 static bool render(enum map_table table, const struct decision *d, const struct connector *c, const struct evidence *found,
                    struct text *ret)
 {
-    if (d->verdict == VERDICT_HOLD || (table == MAP_POSTFIX_MANDATORY && !strong(d)))
+    if (d->verdict == VERDICT_HOLD || (table == MAP_POSTFIX_MANDATORY && !strong(d, c)))
         return false;
     if (d->tls != TLS_SITE)
         decision_policy(d, c, found, ret);
