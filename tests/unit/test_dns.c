@@ -46,7 +46,7 @@ static void put_alias(struct packet *p, const char *owner, const char *end)
 
 static void put_many_mx(struct packet *p, const char *name, unsigned count)
 {
-    char host[300];
+    char host[320];
     unsigned i;
 
     for (i = 0; i < count; i++) {
@@ -57,7 +57,7 @@ static void put_many_mx(struct packet *p, const char *name, unsigned count)
 
 static void answer_mx(struct packet *p, const char *name)
 {
-    char host[300];
+    char host[320];
 
     snprintf(host, sizeof(host), begins(name, "hostalias.") ? "al.%s" : "mx.%s", name);
     if (begins(name, "null."))
