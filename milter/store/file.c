@@ -304,7 +304,7 @@ static bool log_empty(const char *directory)
     return name_path(directory, "-wal", path, NULL) && (stat(path, &st) != 0 ? errno == ENOENT : st.st_size == 0);
 }
 
-bool file_open_to_read(const char *directory, sqlite3 **ret, bool *ret_frozen, struct fault *why)
+int file_open_to_read(const char *directory, sqlite3 **ret, bool *ret_frozen, struct fault *why)
 {
     char path[PATH_SIZE], uri[PATH_SIZE * 3 + 32];
     sqlite3 *db = NULL;
@@ -312,7 +312,7 @@ bool file_open_to_read(const char *directory, sqlite3 **ret, bool *ret_frozen, s
     int code;
 
     if (!name_path(directory, "", path, why))
-        return false;
+        return SQLITE_CANTOPEN;
     code = begin_to_read(path, 0, &db);
     if (code != SQLITE_OK && !file_broken(code) && access(path, R_OK) == 0 && log_empty(directory)) {
         /* a log needs a directory that can be written, even for reading */
@@ -325,11 +325,11 @@ bool file_open_to_read(const char *directory, sqlite3 **ret, bool *ret_frozen, s
     if (code != SQLITE_OK) {
         fail(db, code, path, why);
         file_close_broken(db);
-        return false;
+        return code;
     }
     *ret = db;
     *ret_frozen = frozen;
-    return true;
+    return SQLITE_OK;
 }
 
 void file_close_broken(sqlite3 *db)

@@ -11,9 +11,9 @@
 
 /* Gives a connection for writing, to a file of our schema. What is broken, or newer than we are, is moved aside. */
 bool file_open(const char *directory, sqlite3 **ret, struct fault *why);
-/* Gives a connection for reading, also where nothing can be written; *ret_frozen: then it sees the file alone, not what
-   another connection writes. */
-bool file_open_to_read(const char *directory, sqlite3 **ret, bool *ret_frozen, struct fault *why);
+/* SQLITE_OK: gives a connection for reading, also where nothing can be written; *ret_frozen: then it sees the file alone,
+   not what another connection writes. */
+int file_open_to_read(const char *directory, sqlite3 **ret, bool *ret_frozen, struct fault *why);
 /* Moves the file away under a name with the time, and says so loudly. No connection of ours is open. */
 bool file_set_aside(const char *directory, const char *reason, struct fault *why);
 /* Closes without touching the file again. */

@@ -670,16 +670,15 @@ bool store_read(struct store *s, struct store_query *q, struct fault *why)
 {
     sqlite3 *db = NULL;
     bool frozen = false;
-    int code;
+    int code = file_open_to_read(s->directory, &db, &frozen, why);
 
-    if (!file_open_to_read(s->directory, &db, &frozen, why))
-        return false;
-    code = read_rows(db, q);
-    if (code != SQLITE_DONE) {
-        fault_set(why, "%s/danelaw.db: %s", s->directory, sqlite3_errmsg(db));
-        if (file_broken(code) && !frozen)
-            suspect(s);
+    if (code == SQLITE_OK) {
+        code = read_rows(db, q);
+        if (code != SQLITE_DONE)
+            fault_set(why, "%s/danelaw.db: %s", s->directory, sqlite3_errmsg(db));
+        sqlite3_close_v2(db);
     }
-    sqlite3_close_v2(db);
+    if (file_broken(code) && !frozen)
+        suspect(s);
     return code == SQLITE_DONE;
 }
