@@ -1,6 +1,7 @@
 /*
  * danelawd(8): opens the rooms from the ground up and closes them in reverse.
  */
+#include "base/clock.h"
 #include "base/log.h"
 #include "base/memory.h"
 #include "base/thread.h"
@@ -13,6 +14,8 @@
 #include "server/milter.h"
 #include "server/socketmap.h"
 #include "steward.h"
+#include "store/policies.h"
+#include "store/store.h"
 
 #include <event2/event.h>
 #include <event2/thread.h>
@@ -36,6 +39,8 @@ struct orders {
 struct house {
     struct configuration *config;
     struct identity who;
+    struct store *store;
+    struct policies *policies;
     struct engine *engine;
     struct event_base *loop;
     pthread_t loop_thread;
@@ -220,14 +225,18 @@ static bool open_rooms(struct house *h, const char *config_path, struct fault *w
     if (!dns_open(set, &lookup, why))
         return false;
     log_info("danelawd " PACKAGE_VERSION " starts with %zu connectors", ruleset_count(h->config->rules));
-    h->engine = engine_open(set, lookup, h->config->rules);
+    h->store = store_open(set);
+    h->policies = policies_open(h->store, set->sts.entries, (int64_t)clock_wall());
+    h->engine = engine_open(set, lookup, h->policies, h->config->rules);
     ruleset_unref(take(h->config->rules));      /* the engine's from here on, so that a reload can let them go */
     h->steward = steward_start(config_path, h->config, h->engine);
+    engine_on_turn(h->engine, (struct road_hook){ .turned = steward_turn, .self = h->steward });
     evthread_use_pthreads();
     h->loop = event_base_new();
     if (h->loop == NULL)
         mem_out();
-    h->hooks = (struct control_hooks){ .self = h, .reload = reload_hook, .status = status_hook };
+    h->hooks = (struct control_hooks){ .self = h, .reload = reload_hook, .status = status_hook,
+                                         .store = h->store, .policies = h->policies };
     h->map = socketmap_open(h->loop, h->map_socket, set, h->engine);
     h->control = control_open(h->loop, h->control_socket, h->engine, &h->hooks);
     h->reload_signal = event_new(h->loop, h->signals, EV_READ | EV_PERSIST, on_reload_signal, h);
@@ -243,10 +252,12 @@ static void close_rooms(struct house *h)
 
     event_base_loopexit(h->loop, NULL);         /* not loopbreak: that is forgotten if the loop has yet to begin */
     pthread_join(h->loop_thread, NULL);
+    engine_stop(h->engine);                     /* its watch calls on the steward */
     steward_stop(h->steward);
-    engine_stop(h->engine);
     milter_close();
     engine_close(h->engine);
+    policies_close(h->policies);
+    store_close(h->store);
     control_close(h->control);
     socketmap_close(h->map);
     event_free(h->reload_signal);

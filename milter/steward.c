@@ -26,7 +26,7 @@ struct steward {
     pthread_t thread;
     struct mutex lock;
     struct signal changed;
-    bool stop GUARDED_BY(lock), reload GUARDED_BY(lock);
+    bool stop GUARDED_BY(lock), reload GUARDED_BY(lock), turned GUARDED_BY(lock);
     struct control_job *jobs[JOBS_MAX] GUARDED_BY(lock);
     size_t job_count GUARDED_BY(lock);
     struct fault tables_why GUARDED_BY(lock);
@@ -148,10 +148,10 @@ static bool wait_for_chore(struct steward *s, bool *ret_reload)
     bool in_time = true, go_on;
 
     mutex_lock(&s->lock);
-    while (!s->stop && !s->reload && in_time)
+    while (!s->stop && !s->reload && !s->turned && in_time)
         in_time = signal_wait_until(&s->changed, &s->lock, s->tables_at);
     *ret_reload = s->reload;
-    s->reload = false;
+    s->reload = s->turned = false;
     go_on = !s->stop;
     mutex_unlock(&s->lock);
     return go_on;
@@ -213,6 +213,16 @@ void steward_reload(struct steward *s, struct control_job *job)
     mutex_unlock(&s->lock);
     if (crowded)
         control_job_done(job, EXIT_GOOD, "a reload is under way already\n");
+}
+
+void steward_turn(void *steward)
+{
+    struct steward *s = steward;
+
+    mutex_lock(&s->lock);
+    s->turned = true;
+    signal_one(&s->changed);
+    mutex_unlock(&s->lock);
 }
 
 void steward_tables(struct steward *s, bool *ret_good, char *ret_why, size_t size)

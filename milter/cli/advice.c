@@ -1,3 +1,4 @@
+#include "base/memory.h"
 #include "cli/finding.h"
 
 #include <stdio.h>
@@ -94,13 +95,120 @@ static void advise_host(const struct finding *f, const struct finding_hop *hop, 
         advise_tlsa(hop, &hop->answers->hosts[index], judged->state, ret);
 }
 
-void finding_advice(const struct finding *f, struct text *ret)
+/* The policy host answered, or not. */
+static void advise_file(const struct partner *p, struct text *ret)
 {
-    const struct finding_hop *hop = &f->hops[f->decided];
+    const struct policy_file *file = look_policy(p->file);
+    const char *domain = p->domain.name;
+    char sentence[1200];
+
+    switch (file->state) {
+    case FETCH_CERTIFICATE:
+        snprintf(sentence, sizeof(sentence), "Give the policy host mta-sts.%s a certificate that is valid, comes from a public "
+                 "authority and has that name as subjectAltName (%s).", domain, file->why);
+        break;
+    case FETCH_REFUSED:
+        snprintf(sentence, sizeof(sentence), "Have https://mta-sts.%s/.well-known/mta-sts.txt answered as RFC 8461 3.3 wants it: "
+                 "HTTP 200 without a redirect, media type text/plain, at most 64 KiB (%s).", domain, file->why);
+        break;
+    case FETCH_GOOD:
+        snprintf(sentence, sizeof(sentence), "Repair the policy file https://mta-sts.%s/.well-known/mta-sts.txt (%s).", domain,
+                 p->policy_why.text);
+        break;
+    case FETCH_FAILED:
+        snprintf(sentence, sizeof(sentence), "See that the policy host mta-sts.%s can be reached by HTTPS, or take away the TXT "
+                 "record of _mta-sts.%s (%s).", domain, domain, file->why);
+        break;
+    }
+    put(ret, sentence);
+}
+
+/* Senders that honour the policy deliver to none of these. */
+static void advise_unlisted(const struct finding_hop *hop, struct text *ret)
+{
+    struct text sentence;
+    size_t missing = 0, i;
+
+    text_init(&sentence, (size_t)1 << 14);
+    text_print(&sentence, "List");
+    for (i = 0; i < hop->found->host_count; i++) {
+        const struct evidence_host *host = &hop->found->hosts[i];
+
+        if (host->state != HOST_GONE && !sts_policy_lists(hop->partner.policy, host->name))
+            text_print(&sentence, "%s %s", missing++ == 0 ? "" : ",", host->name);
+    }
+    text_print(&sentence, " in the MTA-STS policy of %s, then give its TXT record another id.", hop->partner.domain.name);
+    if (missing > 0)
+        put(ret, text_words(&sentence));
+    text_done(&sentence);
+}
+
+static void advise_record(const struct partner *p, bool required, struct text *ret)
+{
+    AUTO(free) char *record = partner_text(p->record, "v=STSv1");
+    const char *domain = p->domain.name;
+    char sentence[1200];
+
+    if (record != NULL)
+        snprintf(sentence, sizeof(sentence), "Repair the TXT record of _mta-sts.%s (%s): there must be one, such as "
+                 "\"v=STSv1; id=20260101\".", domain, p->record_why.text);
+    else if (required)
+        snprintf(sentence, sizeof(sentence), "Publish MTA-STS: a TXT record of _mta-sts.%s, and a policy in mode enforce at "
+                 "https://mta-sts.%s/.well-known/mta-sts.txt.", domain, domain);
+    else
+        return;
+    put(ret, sentence);
+}
+
+static void advise_sts(const struct finding_hop *hop, bool required, struct text *ret)
+{
+    const struct partner *p = &hop->partner;
+    char sentence[1200];
+
+    switch (hop->found->sts) {
+    case STS_UNKNOWN:
+        snprintf(sentence, sizeof(sentence), "See that the name servers answer for the TXT record of _mta-sts.%s, also with a "
+                 "denial (%s).", p->domain.name, p->record_why.text);
+        put(ret, sentence);
+        return;
+    case STS_ABSENT:
+        advise_record(p, required, ret);
+        return;
+    case STS_FETCH_ERROR:
+        advise_file(p, ret);
+        return;
+    case STS_ENFORCE:
+    case STS_ENFORCE_MISMATCH:
+        advise_unlisted(hop, ret);
+        return;
+    case STS_TESTING:
+    case STS_NONE:
+        break;
+    }
+    if (required) {
+        snprintf(sentence, sizeof(sentence), "Set the mode of the MTA-STS policy of %s to enforce, then give its TXT record "
+                 "another id.", p->domain.name);
+        put(ret, sentence);
+    }
+}
+
+static void advise_report(const struct partner *p, struct text *ret)
+{
+    AUTO(free) char *record = p->report_text == NULL ? partner_text(p->report, "v=TLSRPTv1") : NULL;
+    char sentence[1200];
+
+    if (record == NULL)
+        return;
+    snprintf(sentence, sizeof(sentence), "Repair the TXT record of _smtp._tls.%s (%s).", p->domain.name, p->report_why.text);
+    put(ret, sentence);
+}
+
+static void advise_dane(const struct finding *f, const struct finding_hop *hop, struct text *ret)
+{
     bool broken = false;
     size_t i;
 
-    if (hop->answers == NULL || hop->answers->literal || hop->found->dane == DANE_USABLE || hop->found->dane == DANE_NO_MAIL)
+    if (hop->found->dane == DANE_USABLE)
         return;
     if (hop->answers->mx.asked)
         broken = advise_zone(f, hop->hop.host.name, ret);
@@ -108,4 +216,15 @@ void finding_advice(const struct finding *f, struct text *ret)
         put(ret, "See that the name servers answer for the domain's MX records, and that their signatures are valid.");
     for (i = 0; i < hop->found->host_count; i++)
         advise_host(f, hop, i, ret);
+}
+
+void finding_advice(const struct finding *f, struct text *ret)
+{
+    const struct finding_hop *hop = &f->hops[f->decided];
+
+    if (hop->answers == NULL || hop->answers->literal || hop->found->dane == DANE_NO_MAIL)
+        return;
+    advise_dane(f, hop, ret);
+    advise_sts(hop, f->connector->mta_sts == MODE_MANDATORY, ret);
+    advise_report(&hop->partner, ret);
 }

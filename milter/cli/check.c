@@ -108,9 +108,20 @@ static void begin(const struct check *k, struct finding *f)
 
         if (k->broken.text[0] == '\0' || hop->hop.literal)
             hop->look = look_at_hop(k->lookup, &hop->hop);
-        if (hop->look != NULL && !hop->hop.literal)
-            hop->climb = chain_climb(k->lookup, &hop->hop.host);
+        if (hop->look == NULL || hop->hop.literal)
+            continue;
+        hop->climb = chain_climb(k->lookup, &hop->hop.host);
+        partner_begin(&hop->partner, k->lookup, &hop->hop.host);
     }
+}
+
+/* While DANE's answers are on their way. */
+static void follow_policies(const struct check *k, struct finding *f)
+{
+    size_t i;
+
+    for (i = 0; i < f->hop_count; i++)
+        partner_follow(&f->hops[i].partner, k->lookup);
 }
 
 /* The engine says the same of every next hop while its self-check fails. */
@@ -122,16 +133,39 @@ static struct evidence *unproven(const struct check *k)
     return found;
 }
 
+static struct evidence *judge_sts(const struct check *k, struct finding_hop *hop)
+{
+    if (hop->hop.literal)
+        return evidence_of_sts(STS_ABSENT, "an address literal has no name that could publish a policy", NULL, clock_ms());
+    if (hop->look == NULL)
+        return evidence_of_sts(STS_UNKNOWN, k->broken.text, NULL, clock_ms());
+    return partner_judge(&hop->partner);
+}
+
+/* Both halves, whatever the connector asks for. */
+static void judge_hop(const struct check *k, struct finding_hop *hop)
+{
+    struct evidence *dane;
+
+    hop->sts = judge_sts(k, hop);
+    if (hop->look == NULL) {
+        hop->found = unproven(k);
+        return;
+    }
+    hop->answers = look_answers(hop->look);
+    dane = dane_judge(hop->answers, clock_ms());
+    hop->found = evidence_join(dane, hop->sts);
+    evidence_unref(dane);
+}
+
 static void judge(const struct check *k, struct finding *f)
 {
     struct evidence **found = mem_array(f->hop_count, sizeof(*found));
     size_t i;
 
     for (i = 0; i < f->hop_count; i++) {
-        struct finding_hop *hop = &f->hops[i];
-
-        hop->answers = hop->look == NULL ? NULL : look_answers(hop->look);
-        found[i] = hop->found = hop->answers == NULL ? unproven(k) : dane_judge(hop->answers, clock_ms());
+        judge_hop(k, &f->hops[i]);
+        found[i] = f->hops[i].found;
     }
     f->decided = engine_decide_list(f->connector, found, f->hop_count, &f->decision);
     free(found);
@@ -174,6 +208,7 @@ static int exit_of(const struct finding *f)
     case VERDICT_DELIVER:
     case VERDICT_PASS:
         return CLI_GOOD;
+    case VERDICT_FALLBACK:
     case VERDICT_HOLD:
         break;
     }
@@ -205,6 +240,8 @@ static void finding_done(struct finding *f)
 
     for (i = 0; i < f->hop_count; i++) {
         evidence_unref(f->hops[i].found);
+        evidence_unref(f->hops[i].sts);
+        partner_done(&f->hops[i].partner);
         climb_free(f->hops[i].climb);
         look_free(f->hops[i].look);
     }
@@ -227,6 +264,8 @@ static int check_all(struct check *k)
         check_resolver(k);
     for (i = 0; good && i < k->cli->count; i++)
         begin(k, &all[i]);
+    for (i = 0; good && i < k->cli->count; i++)
+        follow_policies(k, &all[i]);
     for (i = 0; good && i < k->cli->count; i++) {
         int exit = finish(k, &all[i], i == 0);
 

@@ -14,7 +14,7 @@
 #define CONFIG_PRESET SYSCONFDIR "/danelaw/danelaw.conf"
 
 /* Options that only some verbs take. */
-enum { TAKES_FROM = 1 << 0, TAKES_CHECK = 1 << 1, TAKES_ALL = 1 << 2 };
+enum { TAKES_FROM = 1 << 0, TAKES_CHECK = 1 << 1, TAKES_ALL = 1 << 2, TAKES_STS = 1 << 3 };
 
 struct verb {
     const char *name;
@@ -27,8 +27,9 @@ struct verb {
 static const struct verb verbs[] = {
     { "check", cli_check, TAKES_FROM, 1, (size_t)-1, "check DOMAIN|ADDRESS|[HOST]:PORT... [--from SENDER]",
       "judge how mail to a partner would travel, and why",
-      "Looks DNS up by itself and needs no daemon. Shows the connector, the MX hosts, their TLSA records, the DNSSEC\n"
-      "chain and its failing link, the verdict and what to tell the partner.\n"
+      "Looks DNS and the MTA-STS policy up by itself and needs no daemon. Shows the connector, the MX hosts, their TLSA\n"
+      "records, the DNSSEC chain and its failing link, the policy and which hosts it lists, where reports go, the verdict\n"
+      "and what to tell the partner.\n"
       "  --from SENDER   judge as for mail from this sender\n"
       "Exit: 0 mail would go, 1 it would be held, 75 that can't be told at the moment." },
     { "connectors", cli_connectors, TAKES_FROM, 0, 2, "connectors [list|show NAME|match ADDRESS [--from SENDER]]",
@@ -37,6 +38,11 @@ static const struct verb verbs[] = {
       "  show NAME       one, with everything about it\n"
       "  match ADDRESS   the one that covers this recipient\n"
       "  --from SENDER   match: as for mail from this sender" },
+    { "cache", cli_cache, TAKES_STS, 0, 2, "cache [show|flush] [DOMAIN] [--sts]",
+      "what the daemon remembers of destinations; have it forgotten",
+      "  show            evidence by next hop; a domain's with reasons (the preset)\n"
+      "  flush           forget evidence, all or a domain's: the next question looks it up again\n"
+      "  --sts           show: the MTA-STS policies that are kept; flush: these, too" },
     { "tables", cli_tables, TAKES_CHECK, 0, 0, "tables [--check]",
       "write the MTA's tables now, or say whether they are current",
       "  --check         touch nothing; exit 1 if the tables are not what the configuration makes" },
@@ -47,7 +53,7 @@ static const struct verb verbs[] = {
       "                  while the daemon is down" },
     { "status", cli_status, 0, 0, 0, "status",
       "health and counters of the daemon",
-      "Exit: 0 good, 1 the resolver can prove nothing or the tables are not current, 75 just started." },
+      "Exit: 0 good, 1 the resolver can prove nothing, the store fails or the tables are not current, 75 just started." },
     { "reload", cli_reload, 0, 0, 0, "reload",
       "have the daemon read its configuration again",
       "A bad configuration is refused: its faults are shown, the rules in force stay, exit 78." },
@@ -57,9 +63,9 @@ static const struct verb verbs[] = {
 };
 
 /* Verbs of the manual that this version lacks. */
-static const char *const later[] = { "trace", "held", "mode", "audit", "cache", "sweep", "doctor" };
+static const char *const later[] = { "trace", "held", "mode", "audit", "sweep", "doctor" };
 
-enum { OPTION_JSON = 256, OPTION_FROM, OPTION_CHECK, OPTION_ALL, OPTION_PROBE, OPTION_VERSION };
+enum { OPTION_JSON = 256, OPTION_FROM, OPTION_CHECK, OPTION_ALL, OPTION_STS, OPTION_PROBE, OPTION_VERSION };
 
 static const struct option options[] = {
     { "config", required_argument, NULL, 'c' },
@@ -67,6 +73,7 @@ static const struct option options[] = {
     { "from", required_argument, NULL, OPTION_FROM },
     { "check", no_argument, NULL, OPTION_CHECK },
     { "all", no_argument, NULL, OPTION_ALL },
+    { "sts", no_argument, NULL, OPTION_STS },
     { "probe", no_argument, NULL, OPTION_PROBE },
     { "help", no_argument, NULL, 'h' },
     { "version", no_argument, NULL, OPTION_VERSION },
@@ -200,6 +207,10 @@ static void read_option(struct line *ret, int option)
         ret->cli.all = true;
         ret->given |= TAKES_ALL;
         return;
+    case OPTION_STS:
+        ret->cli.sts = true;
+        ret->given |= TAKES_STS;
+        return;
     case OPTION_PROBE:
         ret->probe = true;
         return;
@@ -286,7 +297,8 @@ static int run(const struct verb *verb, struct line *line)
     if ((line->given & ~verb->takes) != 0)
         return usage("%s takes no %s", verb->name,
                      (line->given & ~verb->takes & TAKES_FROM) != 0 ? "--from" :
-                     (line->given & ~verb->takes & TAKES_CHECK) != 0 ? "--check" : "--all");
+                     (line->given & ~verb->takes & TAKES_CHECK) != 0 ? "--check" :
+                     (line->given & ~verb->takes & TAKES_ALL) != 0 ? "--all" : "--sts");
     if (line->cli.count < verb->least || line->cli.count > verb->most)
         return usage("that is: danelaw %s", verb->synopsis);
     return verb->run(&line->cli);

@@ -22,7 +22,7 @@ struct cli {
     bool config_given;          /* by -c */
     bool json;
     const char *from;           /* or NULL */
-    bool check, all;
+    bool check, all, sts;
     const char *const *words;   /* behind the verb */
     size_t count;
 };
@@ -33,6 +33,7 @@ int cli_main(int argc, char **argv);
 /* Each verb gives the exit status. */
 int cli_check(const struct cli *c);
 int cli_connectors(const struct cli *c);
+int cli_cache(const struct cli *c);
 int cli_tables(const struct cli *c);
 int cli_setup(const struct cli *c);
 int cli_status(const struct cli *c);

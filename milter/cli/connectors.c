@@ -31,7 +31,7 @@ static void list_item(struct daemon_reader *self, const json_t *item)
     snprintf(whom, sizeof(whom), count > 1 ? "%.300s +%zu" : "%.300s", first == NULL ? "-" : first, count - 1);
     table_add(list->table, (const char *const[]){ output_member(item, "name", "?"), whom,
                                                   output_member(item, "smtp_dane", "?"), output_member(item, "mta_sts", "?"),
-                                                  output_member(item, "dane", "-"),
+                                                  output_member(item, "dane", "-"), output_member(item, "sts", "-"),
                                                   verdict_of(item, verdict, sizeof(verdict)) });
 }
 
@@ -40,7 +40,8 @@ static int list_all(const struct cli *c)
     struct list list = { .face.item = list_item };
     int exit;
 
-    list.table = table_new((const char *const[]){ "CONNECTOR", "RECIPIENTS", "SMTP_DANE", "MTA_STS", "DANE", "VERDICT", NULL }, 2);
+    list.table = table_new((const char *const[]){ "CONNECTOR", "RECIPIENTS", "SMTP_DANE", "MTA_STS", "DANE", "STS", "VERDICT", NULL },
+                           2);
     exit = daemon_ask(c, json_pack("{s:s, s:s}", "verb", "connectors", "what", "list"), &list.face);
     if (!c->json && exit == CLI_GOOD)
         table_print(list.table);

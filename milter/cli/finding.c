@@ -70,6 +70,28 @@ static json_t *dane_json(const struct finding_hop *hop)
     return json_pack("{s:s, s:o, s:o}", "state", dane_word(hop->found->dane), "why", text_or_null(hop->found->why), "mx", hosts);
 }
 
+enum sts_state finding_sts(const struct finding_hop *hop)
+{
+    return hop->answers == NULL ? hop->sts->sts : hop->found->sts;
+}
+
+static json_t *sts_json(const struct finding_hop *hop)
+{
+    const struct sts_policy *policy = hop->partner.policy;
+    json_t *item = json_object(), *mx = json_array();
+    size_t i;
+
+    for (i = 0; policy != NULL && i < policy->mx_count; i++)
+        json_array_append_new(mx, output_text(policy->mx[i]));
+    json_object_set_new(item, "state", json_string(sts_word(finding_sts(hop))));
+    json_object_set_new(item, "why", text_or_null(hop->sts->sts_why));
+    json_object_set_new(item, "id", text_or_null(hop->partner.id));
+    json_object_set_new(item, "mode", policy == NULL ? json_null() : json_string(sts_mode_word(policy->mode)));
+    json_object_set_new(item, "max_age", policy == NULL ? json_null() : json_integer(policy->max_age));
+    json_object_set_new(item, "mx", mx);
+    return item;
+}
+
 static json_t *chain_json(const struct chain *chain)
 {
     json_t *zones = json_array();
@@ -96,13 +118,13 @@ json_t *finding_json(const struct finding *f)
     json_object_set_new(item, "next_hop", output_text(next_hop_print(&hop->hop, hop_text)));
     json_object_set_new(item, "connector", output_text(f->connector->name));
     json_object_set_new(item, "dane", dane_json(hop));
-    json_object_set_new(item, "sts", json_null());
-    json_object_set_new(item, "tlsrpt", json_null());
+    json_object_set_new(item, "sts", sts_json(hop));
+    json_object_set_new(item, "tlsrpt", hop->partner.report_text == NULL ? json_null() : output_text(hop->partner.report_text));
     json_object_set_new(item, "verdict", json_string(verdict_word(f->decision.verdict)));
     json_object_set_new(item, "policy", text_or_null(policy));
     json_object_set_new(item, "reason", text_or_null(reason_word(f->decision.reason)));
     json_object_set_new(item, "route", f->connector->is_default || f->connector->route == NULL
-                                           ? json_null() : output_text(f->connector->route->name));
+                                           ? json_null() : output_text(connector_road(f->connector)->name));
     json_object_set_new(item, "chain", chain_json(&f->chain));
     json_object_set_new(item, "probe", json_null());
     return item;

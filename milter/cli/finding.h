@@ -3,6 +3,7 @@
 
 #include "cli/chain.h"
 #include "cli/look.h"
+#include "cli/partner.h"
 #include "engine/engine.h"
 
 #include <jansson.h>
@@ -12,7 +13,9 @@ struct finding_hop {
     struct next_hop hop;
     struct look *look;                      /* NULL: the resolver is broken, nothing was asked */
     const struct dns_answers *answers;      /* the look's; or NULL */
-    struct evidence *found;
+    struct partner partner;                 /* its policy domain; nothing for an address literal */
+    struct evidence *sts;                   /* what MTA-STS says by itself */
+    struct evidence *found;                 /* both halves */
     struct climb *climb;                    /* the host's chain; or NULL */
 };
 
@@ -33,7 +36,9 @@ bool finding_usable(const struct dns_tlsa_set *set, size_t index, struct fault *
 json_t *finding_json(const struct finding *f);
 /* The page for people, to standard output. */
 void finding_page(const struct finding *f);
-/* What to tell the partner so that DANE becomes usable; nothing where it is, or where nobody could say. */
+/* The MTA-STS state: where both halves could be judged, with the MX hosts in mind. */
+enum sts_state finding_sts(const struct finding_hop *hop);
+/* What to tell the partner so that DANE becomes usable, and MTA-STS whole; nothing where all is, or where nobody could say. */
 void finding_advice(const struct finding *f, struct text *ret);
 /* The whole policy, or "-" where none is needed. Gives the text. */
 char *finding_policy(const struct finding *f);

@@ -1,16 +1,22 @@
 #include "cli/look.h"
 
+#include "base/arena.h"
 #include "base/memory.h"
 #include "base/thread.h"
 
 struct look {
     struct landing landing;
     struct query_landing query_landing;
+    struct records_landing records_landing;
+    struct policy_landing policy_landing;
     struct mutex lock;
     struct signal landed;
     bool done GUARDED_BY(lock);
     struct dns_answers *answers;        /* once done; or NULL */
     struct dns_look result;             /* once done */
+    struct dns_records records;         /* once done */
+    struct policy_file file;            /* once done */
+    struct arena *memory;               /* of the last two; or NULL */
 };
 
 /* The last thing a landing does: nothing of the look may be touched behind it. */
@@ -38,12 +44,36 @@ static void query_arrive(struct query_landing *self, const struct dns_look *resu
     settle(l);
 }
 
+static void records_arrive(struct records_landing *self, const struct dns_records *found)
+{
+    struct look *l = (struct look *)((char *)self - offsetof(struct look, records_landing));
+    size_t i;
+
+    l->memory = arena_new();
+    l->records = *found;
+    for (i = 0; i < found->count; i++)
+        l->records.data[i] = (const uint8_t *)arena_bytes(l->memory, (const char *)found->data[i], found->lengths[i]);
+    settle(l);
+}
+
+static void policy_arrive(struct policy_landing *self, const struct policy_file *file)
+{
+    struct look *l = (struct look *)((char *)self - offsetof(struct look, policy_landing));
+
+    l->memory = arena_new();
+    l->file = *file;
+    l->file.body = file->state == FETCH_GOOD ? arena_bytes(l->memory, file->body, file->length) : "";
+    settle(l);
+}
+
 static struct look *look_new(void)
 {
     struct look *l = mem_zero(sizeof(*l));
 
     l->landing.arrive = arrive;
     l->query_landing.arrive = query_arrive;
+    l->records_landing.arrive = records_arrive;
+    l->policy_landing.arrive = policy_arrive;
     mutex_init(&l->lock);
     signal_init(&l->landed);
     return l;
@@ -62,6 +92,22 @@ struct look *look_at_name(struct lookup *lookup, const char *name, int type)
     struct look *l = look_new();
 
     lookup->query(lookup, name, type, &l->query_landing);
+    return l;
+}
+
+struct look *look_at_records(struct lookup *lookup, const char *name, int type)
+{
+    struct look *l = look_new();
+
+    lookup->records(lookup, name, type, &l->records_landing);
+    return l;
+}
+
+struct look *look_at_policy(struct lookup *lookup, const struct domain *policy_domain)
+{
+    struct look *l = look_new();
+
+    lookup->fetch_policy(lookup, policy_domain, &l->policy_landing);
     return l;
 }
 
@@ -85,12 +131,25 @@ const struct dns_look *look_result(struct look *l)
     return &l->result;
 }
 
+const struct dns_records *look_records(struct look *l)
+{
+    wait_for(l);
+    return &l->records;
+}
+
+const struct policy_file *look_policy(struct look *l)
+{
+    wait_for(l);
+    return &l->file;
+}
+
 void look_free(struct look *l)
 {
     if (l == NULL)
         return;
     wait_for(l);
     dns_answers_free(l->answers);
+    arena_free(l->memory);
     signal_done(&l->landed);
     mutex_done(&l->lock);
     free(l);

@@ -6,7 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { LINE_SIZE = 1024, DATA_SHOWN = 8 };
+enum { LINE_SIZE = 1024, DATA_SHOWN = 8, MINUTE = 60, HOUR = 60 * MINUTE, DAY = 24 * HOUR };
 
 static void put_connector(const struct finding *f)
 {
@@ -29,8 +29,9 @@ static void put_hops(const struct finding *f)
         if (f->hop_count == 1)
             snprintf(line, sizeof(line), "%s%s", hop, smart ? " (the connector's smart host)" : "");
         else
-            snprintf(line, sizeof(line), "%s (smart host %zu of %zu): DANE %s%s", hop, i + 1, f->hop_count,
-                     dane_word(f->hops[i].found->dane), i == f->decided ? "; this one decides" : "");
+            snprintf(line, sizeof(line), "%s (smart host %zu of %zu): DANE %s, MTA-STS %s%s", hop, i + 1, f->hop_count,
+                     dane_word(f->hops[i].found->dane), sts_word(finding_sts(&f->hops[i])),
+                     i == f->decided ? "; this one decides" : "");
         output_field(i == 0 ? "next hop" : "", line);
     }
 }
@@ -120,6 +121,91 @@ static void put_dane(const struct finding_hop *hop)
     output_field("DANE", line);
 }
 
+static void put_policy(const struct sts_policy *p)
+{
+    char line[LINE_SIZE];
+    struct text mx;
+    size_t i;
+
+    text_init(&mx, (size_t)1 << 17);
+    text_print(&mx, "mx");
+    for (i = 0; i < p->mx_count; i++)
+        text_print(&mx, "%s %s", i == 0 ? "" : ",", p->mx[i]);
+    snprintf(line, sizeof(line), "mode %s, to be kept for %u %s (max_age %u)", sts_mode_word(p->mode),
+             p->max_age >= DAY ? p->max_age / DAY : p->max_age / HOUR, p->max_age >= DAY ? "days" : "hours", p->max_age);
+    output_field("", line);
+    if (p->mx_count > 0)
+        output_field("", text_words(&mx));
+    text_done(&mx);
+}
+
+/* Which pattern lists the host (RFC 8461 4.1). */
+static void put_listing(const struct sts_policy *p, const char *host)
+{
+    char line[LINE_SIZE];
+    size_t i;
+
+    for (i = 0; i < p->mx_count && !sts_mx_match(p->mx[i], host); i++)
+        ;
+    if (i == p->mx_count)
+        snprintf(line, sizeof(line), "%.300s <-- not listed", host);
+    else
+        snprintf(line, sizeof(line), "%.300s is listed as %.300s", host, p->mx[i]);
+    output_field("", line);
+}
+
+static void put_sts(const struct finding_hop *hop)
+{
+    AUTO(free) char *record = hop->partner.record == NULL ? NULL : partner_text(hop->partner.record, "v=STSv1");
+    const struct sts_policy *policy = hop->partner.policy;
+    char line[LINE_SIZE];
+    size_t i;
+
+    snprintf(line, sizeof(line), "%s: %s%s", sts_word(finding_sts(hop)), hop->sts->sts_why,
+             finding_sts(hop) == STS_ENFORCE_MISMATCH ? ", but it lists none of the MX hosts" : "");
+    output_field("MTA-STS", line);
+    if (record != NULL) {
+        snprintf(line, sizeof(line), "TXT %s", record);
+        output_field("", line);
+    }
+    if (policy == NULL)
+        return;
+    put_policy(policy);
+    for (i = 0; i < hop->found->host_count && policy->mx_count > 0; i++) {
+        if (hop->found->hosts[i].state != HOST_GONE)
+            put_listing(policy, hop->found->hosts[i].name);
+    }
+}
+
+static void put_report(const struct partner *p)
+{
+    AUTO(free) char *record = NULL;
+    char line[LINE_SIZE];
+
+    if (p->report == NULL)
+        return;
+    if (p->report_text != NULL) {
+        output_field("TLSRPT", p->report_text);
+        return;
+    }
+    record = partner_text(p->report, "v=TLSRPTv1");
+    snprintf(line, sizeof(line), "none: %s", p->report_why.text);
+    output_field("TLSRPT", line);
+    if (record != NULL)
+        output_field("", record);
+}
+
+static void put_fallback(const struct finding *f)
+{
+    const struct connector *c = f->connector;
+    char line[LINE_SIZE];
+
+    if (c->fallback == NULL || !decision_is_lasting_hold(&f->decision))
+        return;
+    snprintf(line, sizeof(line), "%s, once this has lasted %u min", c->fallback->name, (c->fallback_after + MINUTE - 1) / MINUTE);
+    output_field("fallback", line);
+}
+
 static void put_verdict(const struct finding *f)
 {
     AUTO(free) char *policy = finding_policy(f);
@@ -129,13 +215,14 @@ static void put_verdict(const struct finding *f)
     switch (f->decision.verdict) {
     case VERDICT_DELIVER:
         snprintf(line, sizeof(line), "deliver%s%s", f->connector->is_default || f->connector->route == NULL ? "" : " over ",
-                 f->connector->is_default || f->connector->route == NULL ? "" : f->connector->route->name);
+                 f->connector->is_default || f->connector->route == NULL ? "" : connector_road(f->connector)->name);
         output_field("verdict", line);
         output_field("policy", policy);
         return;
     case VERDICT_PASS:
         output_field("verdict", "pass: the MTA has its own permanent answer");
         return;
+    case VERDICT_FALLBACK:              /* the daemon alone takes one */
     case VERDICT_HOLD:
         break;
     }
@@ -146,6 +233,7 @@ static void put_verdict(const struct finding *f)
     }
     reply_hold(f->decision.reason, f->connector, f->hops[f->decided].hop.host.name, &reply);
     output_field("reason", reply.text);
+    put_fallback(f);
 }
 
 void finding_page(const struct finding *f)
@@ -165,6 +253,8 @@ void finding_page(const struct finding *f)
             put_host(hop, i);
     }
     put_dane(hop);
+    put_sts(hop);
+    put_report(&hop->partner);
     put_verdict(f);
     text_init(&advice, (size_t)1 << 16);
     finding_advice(f, &advice);

@@ -41,6 +41,26 @@ static void field_resolver(const json_t *resolver)
     output_field("resolver", text);
 }
 
+static void field_store(const json_t *item)
+{
+    const json_t *store = json_object_get(item, "store"), *policies = json_object_get(item, "policies");
+    bool good = json_is_true(json_object_get(store, "good"));
+    char text[600];
+
+    if (!json_is_object(store))
+        return;
+    snprintf(text, sizeof(text), "%s since %s%s%s", good ? "good" : "FAILING", output_member(store, "since", "the start"),
+             good ? "" : ": ", good ? "" : output_member(store, "why", "?"));
+    output_field("store", text);
+    snprintf(text, sizeof(text), "%lld written, %lld waiting, %lld dropped",
+             (long long)json_integer_value(json_object_get(store, "written")),
+             (long long)json_integer_value(json_object_get(store, "waiting")),
+             (long long)json_integer_value(json_object_get(store, "dropped")));
+    output_field("", text);
+    if (json_is_integer(policies))
+        field_number("policies", policies);
+}
+
 static void field_tables(const json_t *tables)
 {
     const char *why = output_member(tables, "why", NULL);
@@ -63,6 +83,7 @@ static void status_item(struct daemon_reader *self, const json_t *item)
     field_time("up for", json_integer_value(json_object_get(item, "uptime")));
     field_number("connectors", json_object_get(item, "connectors"));
     field_resolver(json_object_get(item, "resolver"));
+    field_store(item);
     field_tables(json_object_get(item, "tables"));
     puts("since its start");
     json_object_foreach((json_t *)(uintptr_t)counters, name, value) {

@@ -12,7 +12,7 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { CACHE_ENTRIES = 65536, HOPS_MAX = 16 };
+enum { CACHE_ENTRIES = 65536 };
 
 bool engine_enter(struct engine *e, struct ruleset **ret_rules)
 {
@@ -38,13 +38,17 @@ void engine_leave(struct engine *e, struct ruleset *rules)
     mutex_unlock(&e->lock);
 }
 
-struct engine *engine_open(const struct settings *set, struct lookup *lookup, struct ruleset *rules)
+struct engine *engine_open(const struct settings *set, struct lookup *lookup, struct policies *policies,
+                           struct ruleset *rules)
 {
     struct engine *e = mem_zero(sizeof(*e));
 
     e->set = set;
     e->lookup = lookup;
+    e->policies = policies;
     e->cache = cache_new(CACHE_ENTRIES);
+    e->sts = cache_new(CACHE_ENTRIES);
+    e->sts_late = evidence_of_sts(STS_UNKNOWN, "no answer about MTA-STS in time", NULL, 0);
     e->no_name = evidence_new(DANE_ABSENT, "an address literal has no name that could publish records", INT64_MAX);
     e->broken = evidence_new(DANE_UNKNOWN, "the resolver can not validate", INT64_MAX);
     e->broken->blind = strcmp(set->resolver.when_broken, "hold-mandatory") == 0;
@@ -52,6 +56,8 @@ struct engine *engine_open(const struct settings *set, struct lookup *lookup, st
     signal_init(&e->left);
     e->rules = ruleset_ref(rules);
     e->repin = true;
+    e->fallbacks = fallbacks_new();
+    fallbacks_adopt(e->fallbacks, rules);
     e->watch = watch_start(e);
     return e;
 }
@@ -81,13 +87,23 @@ void engine_close(struct engine *e)
     if (e->lookup != NULL)
         engine_stop(e);
     watch_free(e->watch);
+    fallbacks_free(e->fallbacks);
     cache_free(e->cache);
+    cache_free(e->sts);
+    evidence_unref(e->sts_late);
     evidence_unref(e->no_name);
     evidence_unref(e->broken);
     ruleset_unref(e->rules);
     signal_done(&e->left);
     mutex_done(&e->lock);
     free(e);
+}
+
+void engine_on_turn(struct engine *e, struct road_hook hook)
+{
+    mutex_lock(&e->lock);
+    e->hook = hook;
+    mutex_unlock(&e->lock);
 }
 
 struct ruleset *engine_rules(struct engine *e)
@@ -104,6 +120,7 @@ void engine_adopt(struct engine *e, struct ruleset *rules)
 {
     struct ruleset *old;
 
+    fallbacks_adopt(e->fallbacks, rules);
     mutex_lock(&e->lock);
     old = e->rules;
     e->rules = rules;
@@ -111,65 +128,6 @@ void engine_adopt(struct engine *e, struct ruleset *rules)
     mutex_unlock(&e->lock);
     ruleset_unref(old);
     watch_wake(e->watch);
-}
-
-/* A search on its way; it ends in the cache. */
-struct search {
-    struct landing landing;
-    struct engine *engine;
-    struct next_hop hop;
-    bool ahead;                             /* nobody asked: the watch keeps it warm */
-};
-
-static void search_arrive(struct landing *self, struct dns_answers *answers)
-{
-    struct search *s = (struct search *)self;
-    int64_t now = clock_ms();
-
-    if (s->ahead)
-        atomic_fetch_sub(&s->engine->ahead, 1);
-    cache_land(s->engine->cache, &s->hop, dane_judge(answers, now), now);
-    dns_answers_free(answers);
-    free(s);
-}
-
-/* The lookup stays open until all who were let in here have asked it; false: the engine is closing. */
-static bool may_search(struct engine *e)
-{
-    bool welcome;
-
-    mutex_lock(&e->lock);
-    welcome = !e->closing;
-    if (welcome)
-        e->starting++;
-    mutex_unlock(&e->lock);
-    return welcome;
-}
-
-static void has_asked(struct engine *e)
-{
-    mutex_lock(&e->lock);
-    e->starting--;
-    if (e->starting == 0)
-        signal_all(&e->left);
-    mutex_unlock(&e->lock);
-}
-
-void engine_search(struct engine *e, const struct next_hop *hop, bool ahead)
-{
-    struct search *s;
-
-    if (!may_search(e)) {
-        cache_land(e->cache, hop, evidence_new(DANE_UNKNOWN, "the daemon is stopping", 0), clock_ms());
-        return;
-    }
-    s = mem_zero(sizeof(*s));
-    *s = (struct search){ .landing = { .arrive = search_arrive }, .engine = e, .hop = *hop, .ahead = ahead };
-    atomic_fetch_add(&e->searches, 1);
-    if (ahead)
-        atomic_fetch_add(&e->ahead, 1);
-    e->lookup->resolve(e->lookup, hop, &s->landing);
-    has_asked(e);
 }
 
 struct evidence *engine_trusted(struct engine *e, struct evidence *found)
@@ -189,80 +147,13 @@ void engine_count(struct engine *e, const struct decision *d)
     case VERDICT_PASS:
         atomic_fetch_add(&e->passed, 1);
         return;
+    case VERDICT_FALLBACK:
+        atomic_fetch_add(&e->fell_back, 1);
+        return;
     case VERDICT_HOLD:
         break;
     }
     atomic_fetch_add(&e->held, 1);
-}
-
-/* One thread waiting for several next hops at once. */
-struct meeting {
-    struct mutex lock;
-    struct signal arrived;
-};
-
-struct sleeper {
-    struct waiter waiter;
-    struct meeting *at;
-    struct evidence *found;                 /* guarded by at->lock until it has arrived */
-    bool waiting;                           /* guarded by at->lock */
-};
-
-static void sleeper_wake(struct waiter *self, struct evidence *found)
-{
-    struct sleeper *s = (struct sleeper *)self;
-    struct meeting *at = s->at;
-
-    mutex_lock(&at->lock);
-    s->found = evidence_ref(found);
-    s->waiting = false;
-    signal_all(&at->arrived);
-    mutex_unlock(&at->lock);
-}
-
-/* Takes a seat for one next hop and, if it is the first, starts the search. */
-static void sleeper_sit(struct engine *e, struct sleeper *s, struct meeting *at, const struct next_hop *hop, bool patient)
-{
-    *s = (struct sleeper){ .waiter = { .wake = sleeper_wake }, .at = at, .waiting = patient };
-    if (hop->literal) {
-        s->found = evidence_ref(e->no_name);
-        s->waiting = false;
-        return;
-    }
-    switch (cache_join(e->cache, hop, patient ? &s->waiter : NULL, clock_ms(), &s->found)) {
-    case SEAT_FIRST:
-        engine_search(e, hop, false);
-        return;
-    case SEAT_JOINED:
-        return;
-    case SEAT_SERVED:
-        atomic_fetch_add(&e->hot, 1);
-        s->waiting = false;
-        return;
-    case SEAT_REFUSED:
-        s->waiting = false;
-        return;
-    }
-}
-
-/* Gives what has arrived by the deadline, or NULL. Afterwards nobody will touch the sleeper. */
-static struct evidence *sleeper_rise(struct engine *e, struct sleeper *s, const struct next_hop *hop, int64_t deadline_ms)
-{
-    struct meeting *at = s->at;
-    bool in_time = true, waiting;
-
-    mutex_lock(&at->lock);
-    while (s->waiting && in_time)
-        in_time = signal_wait_until(&at->arrived, &at->lock, deadline_ms);
-    waiting = s->waiting;
-    mutex_unlock(&at->lock);
-    if (waiting && !cache_leave(e->cache, hop, &s->waiter)) {
-        mutex_lock(&at->lock);
-        while (s->waiting)                  /* the wake-up is on its way */
-            signal_wait(&at->arrived, &at->lock);
-        mutex_unlock(&at->lock);
-    }
-    return s->found;
 }
 
 size_t engine_decide_list(const struct connector *c, struct evidence *const found[], size_t count, struct decision *ret)
@@ -286,33 +177,12 @@ static size_t hops_of(const struct connector *c, const struct address *to, struc
 {
     if (c->smart_host_count > 0) {
         *ret = c->smart_hosts;
-        return c->smart_host_count < HOPS_MAX ? c->smart_host_count : HOPS_MAX;
+        return c->smart_host_count < ENGINE_HOPS_MAX ? c->smart_host_count : ENGINE_HOPS_MAX;
     }
     *own = next_hop_of(&to->domain);
     own->literal = own->bracketed = to->kind != ADDRESS_DOMAIN;
     *ret = own;
     return 1;
-}
-
-/* Fills found[] in; those that did not come in time stay NULL. */
-static void gather(struct engine *e, const struct next_hop *hops, size_t count, bool patient, int64_t deadline_ms,
-                   struct evidence *found[])
-{
-    struct sleeper sleepers[HOPS_MAX];
-    struct meeting at;
-    size_t i;
-
-    mutex_init(&at.lock);
-    signal_init(&at.arrived);
-    for (i = 0; i < count; i++)
-        sleeper_sit(e, &sleepers[i], &at, &hops[i], patient);
-    for (i = 0; i < count; i++) {
-        found[i] = patient ? sleeper_rise(e, &sleepers[i], &hops[i], deadline_ms) : sleepers[i].found;
-        if (found[i] != NULL || (patient && atomic_load(&e->resolver_broken)))
-            found[i] = engine_trusted(e, found[i]);
-    }
-    signal_done(&at.arrived);
-    mutex_done(&at.lock);
 }
 
 static bool nothing_known(struct evidence *const found[], size_t count)
@@ -329,7 +199,7 @@ static bool nothing_known(struct evidence *const found[], size_t count)
 /* Steps 2 to 4 of the walk. */
 static void judge(struct engine *e, const struct question *q, int64_t deadline_ms, struct answer *ret)
 {
-    struct evidence *found[HOPS_MAX] = { NULL };
+    struct evidence *found[ENGINE_HOPS_MAX] = { NULL };
     const struct next_hop *hops;
     struct next_hop own;
     size_t count, chosen = 0, i;
@@ -338,11 +208,13 @@ static void judge(struct engine *e, const struct question *q, int64_t deadline_m
     ret->connector = ruleset_find(ret->rules, &q->to, &q->from);
     patient = connector_is_mandatory(ret->connector) && !ret->connector->is_default;
     count = hops_of(ret->connector, &q->to, &own, &hops);
-    gather(e, hops, count, patient, deadline_ms, found);
+    engine_gather(e, ret->connector, hops, count, patient, deadline_ms, found);
     if (!patient && nothing_known(found, count))
         ret->decision = (struct decision){ .verdict = VERDICT_DELIVER, .reason = REASON_NONE, .tls = ret->connector->tls };
     else
         chosen = engine_decide_list(ret->connector, found, count, &ret->decision);
+    fallbacks_note(e->fallbacks, ret->connector, &ret->decision);
+    ret->decision = decision_fall_back(ret->decision, ret->connector);
     ret->hop = hops[chosen];
     ret->found = take(found[chosen]);
     for (i = 0; i < count; i++)
@@ -360,7 +232,7 @@ void engine_log(const struct record *r)
              r->queue_id == NULL ? "NOQUEUE" : r->queue_id, r->to == NULL ? "-" : r->to, r->from == NULL ? "-" : r->from,
              r->connector->name, r->found == NULL ? "-" : dane_word(r->found->dane),
              r->found == NULL ? "-" : sts_word(r->found->sts), verdict_word(r->decision->verdict),
-             reason_word(r->decision->reason), r->connector->is_default ? "-" : r->connector->route->name,
+             reason_word(r->decision->reason), r->connector->is_default ? "-" : connector_road(r->connector)->name,
              policy.length == 0 ? "-" : text_words(&policy), (long long)r->took_ms);
     text_done(&policy);
 }
@@ -398,9 +270,13 @@ void answer_done(struct answer *a)
 
 struct evidence *engine_peek(struct engine *e, const struct next_hop *hop, int64_t *ret_since)
 {
-    struct evidence *found = cache_peek(e->cache, hop, ret_since);
+    struct evidence *dane = cache_peek(e->cache, hop, ret_since), *both;
 
-    return found == NULL ? NULL : engine_trusted(e, found);
+    if (dane == NULL)
+        return NULL;
+    both = engine_with_sts(e, hop, dane, ret_since);
+    evidence_unref(dane);
+    return engine_trusted(e, both);
 }
 
 void engine_status(struct engine *e, struct engine_status *ret)
@@ -408,7 +284,7 @@ void engine_status(struct engine *e, struct engine_status *ret)
     *ret = (struct engine_status){
         .resolver_proven = !atomic_load(&e->resolver_broken), .resolver_checked = atomic_load(&e->resolver_checked),
         .asked = atomic_load(&e->asked), .answered_hot = atomic_load(&e->hot), .searches = atomic_load(&e->searches),
-        .held = atomic_load(&e->held), .delivered = atomic_load(&e->delivered), .passed = atomic_load(&e->passed),
+        .held = atomic_load(&e->held), .fell_back = atomic_load(&e->fell_back), .delivered = atomic_load(&e->delivered), .passed = atomic_load(&e->passed),
     };
     cache_count(e->cache, &ret->evidence_entries, &ret->evidence_searching);
     mutex_lock(&e->lock);

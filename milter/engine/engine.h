@@ -40,15 +40,27 @@ struct engine_status {
     char resolver_why[192];
     int64_t resolver_since;         /* wall seconds */
     size_t evidence_entries, evidence_searching;
-    uint64_t asked, answered_hot, searches, held, delivered, passed;
+    uint64_t asked, answered_hot, searches, held, fell_back, delivered, passed;
 };
 
-/* Takes lookup; shares rules. set must outlive the engine. Starts the watch. */
-struct engine *engine_open(const struct settings *set, struct lookup *lookup, struct ruleset *rules);
+struct policies;
+
+/* Takes lookup; borrows policies (NULL: none are kept); shares rules. set must outlive the engine. Starts the watch. */
+struct engine *engine_open(const struct settings *set, struct lookup *lookup, struct policies *policies,
+                           struct ruleset *rules);
 /* Ends the watch, lets those who wait go (as if DNS had failed), waits for askers to leave. Who asks later is held. */
 void engine_stop(struct engine *e);
 /* Stops it, if need be, and frees everything: nobody may ask any more. NULL is welcome. */
 void engine_close(struct engine *e);
+
+/* Called when a connector has been put on its fallback road, or back: the MTA's tables are to be written. Any thread; must
+ * not block. */
+struct road_hook {
+    void (*turned)(void *self);         /* NULL: nobody listens */
+    void *self;
+};
+
+void engine_on_turn(struct engine *e, struct road_hook hook);
 
 /* Today's rules; gives a reference. */
 struct ruleset *engine_rules(struct engine *e);
@@ -71,6 +83,18 @@ void engine_explain(struct engine *e, const struct address *to, struct text *ret
 /* Evidence as it lies in the cache, expired or not, nothing started; gives a reference, or NULL. since: wall seconds. */
 struct evidence *engine_peek(struct engine *e, const struct next_hop *hop, int64_t *ret_since);
 void engine_status(struct engine *e, struct engine_status *ret);
+
+struct cache_slice;
+
+/* One of CACHE_SLICES slices of all evidence, as cache_read() has it, with both halves joined. */
+void engine_cache_read(struct engine *e, unsigned slice, const char *host, struct cache_slice *ret);
+/* Forgets the evidence about a host's next hops, or all (NULL): the next question starts a search. policies_too: also the
+ * policies kept. */
+void engine_cache_flush(struct engine *e, const struct domain *host, bool policies_too, size_t *ret_evidence, size_t *ret_policies);
+
+/* What the TXT RRset of _mta-sts.DOMAIN, and the answer of its policy host, come to; pure, as all of the house read them. */
+bool engine_sts_id(const struct dns_records *found, char ret_id[static STS_ID_SIZE], struct fault *why);
+bool engine_sts_policy(const struct policy_file *file, struct sts_policy **ret, struct fault *why);
 
 /*
  * Several next hops tried in order are as good as their first that may be delivered to. Pure, so that all who list

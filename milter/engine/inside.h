@@ -6,13 +6,18 @@
 #include "base/thread.h"
 #include "engine/engine.h"
 #include "store/cache.h"
+#include "store/policies.h"
 
 #include <stdatomic.h>
+
+enum { ENGINE_HOPS_MAX = 16 };
 
 struct engine {
     const struct settings *set;             /* frozen */
     struct lookup *lookup;
-    struct cache *cache;
+    struct policies *policies;              /* borrowed */
+    struct cache *cache, *sts;              /* the two halves: by next hop, and by policy domain */
+    struct evidence *sts_late;              /* frozen: what counts where the second half is not there in time */
     struct evidence *no_name;               /* frozen: what an address literal has */
     struct evidence *broken;                /* frozen: what counts while the resolver can't validate */
 
@@ -23,23 +28,42 @@ struct engine {
     size_t starting GUARDED_BY(lock);       /* searches being handed to the lookup */
     bool closing GUARDED_BY(lock);
     bool repin GUARDED_BY(lock);            /* the rules changed: the watch has pins to set */
+    struct road_hook hook GUARDED_BY(lock);
     char resolver_why[192] GUARDED_BY(lock);
     int64_t resolver_since GUARDED_BY(lock);
 
     atomic_bool resolver_broken, resolver_checked;
     atomic_size_t ahead;                    /* searches of the watch that have not landed */
-    atomic_ulong asked, hot, searches, held, delivered, passed;
+    atomic_ulong asked, hot, searches, held, fell_back, delivered, passed;
 
+    struct fallbacks *fallbacks;
     struct watch *watch;
 };
 
 /* Every question is between enter and leave; false: the engine is closing. Gives a reference to today's rules. */
 bool engine_enter(struct engine *e, struct ruleset **ret_rules);
 void engine_leave(struct engine *e, struct ruleset *rules);
-/* Starts the search that a SEAT_FIRST or cache_due() (ahead) asks for. */
+
+/* The lookup stays open until all who were let in here have asked it; false: the engine is closing. */
+bool engine_may_search(struct engine *e);
+void engine_has_asked(struct engine *e);
+/* Start the search that a SEAT_FIRST or cache_due() (ahead) asks for. doubted: the kept policy won't do. */
 void engine_search(struct engine *e, const struct next_hop *hop, bool ahead);
+void engine_search_sts(struct engine *e, const struct next_hop *hop, bool ahead, bool doubted);
+
+enum half { HALF_DANE, HALF_STS };
+/* cache_join(), and starts the search where the seat is the first. */
+enum seat engine_join(struct engine *e, enum half half, const struct next_hop *hop, struct waiter *w, bool doubted,
+                      struct evidence **ret_found);
+/* Whether the policy has to be fetched again before this mismatch counts. */
+bool engine_doubts(const struct evidence *joined);
+/* Fills found[] in, one for each of at most ENGINE_HOPS_MAX next hops; NULL: not known (in time). Gives references. */
+void engine_gather(struct engine *e, const struct connector *c, const struct next_hop *hops, size_t count, bool patient,
+                   int64_t deadline_ms, struct evidence *found[]);
 /* What a decision may rest on: found, or `broken` while the resolver can't validate. Takes and gives a reference. */
 struct evidence *engine_trusted(struct engine *e, struct evidence *found);
+/* What lies in the cache of hop's other half, joined to dane; since grows with it. Gives a reference. */
+struct evidence *engine_with_sts(struct engine *e, const struct next_hop *hop, struct evidence *dane, int64_t *since);
 /* Counts a decision by its verdict. */
 void engine_count(struct engine *e, const struct decision *d);
 
@@ -53,6 +77,15 @@ struct record {
 };
 
 void engine_log(const struct record *r);
+
+/* Clocks of the connectors that have a fallback road. Any thread. */
+struct fallbacks *fallbacks_new(void);
+void fallbacks_free(struct fallbacks *f);
+/* New rules: their connectors go on where those of the same name stood. */
+void fallbacks_adopt(struct fallbacks *f, const struct ruleset *rules);
+void fallbacks_note(struct fallbacks *f, const struct connector *c, const struct decision *d);
+/* Puts connectors on their fallback roads, and back; true: some road is another now. Watch thread. */
+bool fallbacks_turn(struct engine *e, const struct ruleset *rules);
 
 struct watch *watch_start(struct engine *e);
 void watch_stop(struct watch *w);           /* joins it; a self-check may still be under way */

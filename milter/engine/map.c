@@ -1,6 +1,9 @@
 /*
  * The MTA's tables. A question names a next hop, not a recipient: every connector whose mail is on the asking road
- * decides, and the strictest decision is the answer.
+ * decides, and the strictest decision is the answer. A question never holds a thread; it waits in one cache after the
+ * other:
+ *
+ *   engine_ask_map() ── DANE ──► have_dane() ── does MTA-STS matter? ──► have_sts() ── doubts? once more ──► settle()
  */
 #include "base/clock.h"
 #include "base/memory.h"
@@ -17,12 +20,15 @@ static const struct connector must_sts = {
 
 /* A question on its way. */
 struct map_ask {
-    struct waiter waiter;
+    struct waiter waiter;                   /* in one cache at a time */
     struct engine *engine;
     struct ruleset *rules;                  /* between enter and leave */
+    struct connector_list askers;
     struct pending *answer;
     enum map_table table;
-    struct next_hop hop;
+    struct next_hop hop, domain;            /* domain: the policy domain */
+    struct evidence *dane;                  /* a reference, once it is there */
+    bool doubted;                           /* the policy has been fetched again for us */
     int64_t start;
 };
 
@@ -63,11 +69,11 @@ static bool render(enum map_table table, const struct decision *d, const struct 
     return !ret->full;
 }
 
-static void gather_askers(const struct map_ask *ask, struct connector_list *ret)
+static void gather_askers(struct map_ask *ask)
 {
-    road_askers(ask->rules, ask->table == MAP_POSTFIX_TLS ? ROAD_OPPORTUNISTIC : ROAD_STS, &ask->hop, ret);
-    if (ret->count == 0)
-        connector_list_add(ret, &must_sts);
+    road_askers(ask->rules, ask->table == MAP_POSTFIX_TLS ? ROAD_OPPORTUNISTIC : ROAD_STS, &ask->hop, &ask->askers);
+    if (ask->askers.count == 0)
+        connector_list_add(&ask->askers, &must_sts);
 }
 
 /* Ends the question; takes found. */
@@ -75,15 +81,13 @@ static void settle(struct map_ask *ask, struct evidence *found)
 {
     struct engine *e = ask->engine;
     const struct connector *ruler = NULL;
-    struct connector_list askers = { 0 };
     char hop[NEXT_HOP_TEXT_SIZE];
     struct decision d;
     struct text policy;
     bool sure;
 
     found = engine_trusted(e, found);
-    gather_askers(ask, &askers);
-    d = strictest(&askers, found, &ruler);
+    d = strictest(&ask->askers, found, &ruler);
     text_init(&policy, 16 * 1024);
     sure = render(ask->table, &d, ruler, found, &policy);
     engine_count(e, &d);
@@ -91,20 +95,118 @@ static void settle(struct map_ask *ask, struct evidence *found)
                                  .took_ms = clock_ms() - ask->start });
     ask->answer->done(ask->answer, sure ? text_words(&policy) : NULL);
     text_done(&policy);
-    connector_list_done(&askers);
+    connector_list_done(&ask->askers);
     evidence_unref(found);
+    evidence_unref(ask->dane);
     engine_leave(e, ask->rules);
     free(ask);
 }
 
-static void map_wake(struct waiter *self, struct evidence *found)
+static void await_sts(struct map_ask *ask);
+
+/* sts is borrowed. */
+static void have_sts(struct map_ask *ask, struct evidence *sts)
 {
-    settle((struct map_ask *)self, evidence_ref(found));
+    struct evidence *both = evidence_join(ask->dane, sts);
+
+    if (ask->doubted || !engine_doubts(both)) {
+        settle(ask, both);
+        return;
+    }
+    evidence_unref(both);
+    ask->doubted = true;
+    cache_doubt(ask->engine->sts, &ask->domain);
+    await_sts(ask);
+}
+
+static void sts_wake(struct waiter *self, struct evidence *found)
+{
+    have_sts((struct map_ask *)self, found);
+}
+
+static void await_sts(struct map_ask *ask)
+{
+    struct engine *e = ask->engine;
+    struct next_hop domain = ask->domain;
+    struct evidence *found = NULL;
+
+    ask->waiter = (struct waiter){ .wake = sts_wake };
+    switch (engine_join(e, HALF_STS, &domain, &ask->waiter, ask->doubted, &found)) {
+    case SEAT_FIRST:
+    case SEAT_JOINED:
+        return;                             /* by now another thread may have ended the question */
+    case SEAT_SERVED:
+        have_sts(ask, found);
+        evidence_unref(found);
+        return;
+    case SEAT_REFUSED:
+        have_sts(ask, e->sts_late);
+        return;
+    }
+}
+
+static bool sts_matters(const struct map_ask *ask)
+{
+    size_t i;
+
+    for (i = 0; i < ask->askers.count; i++) {
+        if (decide_needs_sts(ask->askers.items[i], ask->dane))
+            return true;
+    }
+    return false;
+}
+
+/* Takes dane. */
+static void have_dane(struct map_ask *ask, struct evidence *dane)
+{
+    ask->dane = dane;
+    if (!ask->hop.literal && !atomic_load(&ask->engine->resolver_broken) && sts_matters(ask))
+        await_sts(ask);
+    else
+        settle(ask, evidence_ref(dane));
+}
+
+static void dane_wake(struct waiter *self, struct evidence *found)
+{
+    have_dane((struct map_ask *)self, evidence_ref(found));
+}
+
+/* Both halves are looked for at once; whether the second counts shows later. */
+static void start_sts(struct map_ask *ask)
+{
+    struct evidence *found = NULL;
+    size_t i;
+
+    for (i = 0; i < ask->askers.count; i++) {
+        if (ask->askers.items[i]->mta_sts != MODE_NONE) {
+            engine_join(ask->engine, HALF_STS, &ask->domain, NULL, false, &found);
+            evidence_unref(found);
+            return;
+        }
+    }
+}
+
+static void await_dane(struct map_ask *ask)
+{
+    struct next_hop hop = ask->hop;
+    struct evidence *found = NULL;
+
+    ask->waiter = (struct waiter){ .wake = dane_wake };
+    switch (engine_join(ask->engine, HALF_DANE, &hop, &ask->waiter, false, &found)) {
+    case SEAT_FIRST:
+    case SEAT_JOINED:
+        return;                             /* by now another thread may have ended the question */
+    case SEAT_SERVED:
+        have_dane(ask, found);
+        return;
+    case SEAT_REFUSED:
+        have_dane(ask, evidence_new(DANE_UNKNOWN, "no room for another destination", 0));
+        return;
+    }
 }
 
 void engine_ask_map(struct engine *e, enum map_table table, const struct next_hop *hop, struct pending *answer)
 {
-    struct evidence *found = NULL;
     struct map_ask *ask;
     struct ruleset *rules;
 
@@ -113,27 +215,16 @@ void engine_ask_map(struct engine *e, enum map_table table, const struct next_ho
         return;
     }
     ask = mem_zero(sizeof(*ask));
-    *ask = (struct map_ask){ .waiter = { .wake = map_wake }, .engine = e, .rules = rules, .answer = answer, .table = table,
-                             .hop = *hop, .start = clock_ms() };
+    *ask = (struct map_ask){ .engine = e, .rules = rules, .answer = answer, .table = table, .hop = *hop,
+                             .domain = next_hop_of(&hop->host), .start = clock_ms() };
     atomic_fetch_add(&e->asked, 1);
+    gather_askers(ask);
     if (hop->literal) {
-        settle(ask, evidence_ref(e->no_name));
+        have_dane(ask, evidence_ref(e->no_name));
         return;
     }
-    switch (cache_join(e->cache, hop, &ask->waiter, ask->start, &found)) {
-    case SEAT_FIRST:
-        engine_search(e, hop, false);       /* from here on another thread may have ended the question */
-        return;
-    case SEAT_JOINED:
-        return;
-    case SEAT_SERVED:
-        atomic_fetch_add(&e->hot, 1);
-        settle(ask, found);
-        return;
-    case SEAT_REFUSED:
-        settle(ask, evidence_new(DANE_UNKNOWN, "no room for another destination", 0));
-        return;
-    }
+    start_sts(ask);
+    await_dane(ask);
 }
 
 void engine_explain(struct engine *e, const struct address *to, struct text *ret)
@@ -152,17 +243,14 @@ void engine_explain(struct engine *e, const struct address *to, struct text *ret
     }
     c = ruleset_find(rules, to, &nobody);
     hop = c->smart_host_count > 0 ? c->smart_hosts[0] : next_hop_of(&to->domain);
-    if (to->kind != ADDRESS_DOMAIN && c->smart_host_count == 0)
-        found = evidence_ref(e->no_name);
-    else if (cache_join(e->cache, &hop, NULL, clock_ms(), &found) == SEAT_FIRST)
-        engine_search(e, &hop, false);
+    hop.literal |= to->kind != ADDRESS_DOMAIN && c->smart_host_count == 0;
+    engine_gather(e, c, &hop, 1, false, 0, &found);
     road = road_of_address(rules, to);
     text_print(ret, "connector \"%s\" smtp_dane=%s mta_sts=%s route=%s", c->name, mode_word(c->smtp_dane),
                mode_word(c->mta_sts), road.route == NULL ? "-" : road.route->name);
     if (found == NULL) {
         text_put(ret, " dane=- (looking; ask again)");
     } else {
-        found = engine_trusted(e, found);
         d = decide(c, found);
         text_print(ret, " dane=%s sts=%s verdict=%s reason=%s (%s)", dane_word(found->dane), sts_word(found->sts),
                    verdict_word(d.verdict), reason_word(d.reason), found->why);

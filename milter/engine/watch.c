@@ -30,23 +30,32 @@ struct watch {
     struct query_landing self_check;
 };
 
+static void pin_hop(struct engine *e, const struct connector *c, const struct next_hop *hop)
+{
+    struct next_hop domain = next_hop_of(&hop->host);
+
+    if (hop->literal)
+        return;
+    cache_pin(e->cache, hop);
+    if (c->mta_sts != MODE_NONE)
+        cache_pin(e->sts, &domain);
+}
+
 static void pin_connector(struct engine *e, const struct connector *c)
 {
     struct domain d;
     struct next_hop hop;
     size_t i;
 
-    for (i = 0; i < c->smart_host_count; i++) {
-        if (!c->smart_hosts[i].literal)
-            cache_pin(e->cache, &c->smart_hosts[i]);
-    }
+    for (i = 0; i < c->smart_host_count; i++)
+        pin_hop(e, c, &c->smart_hosts[i]);
     for (i = 0; c->smart_host_count == 0 && i < c->recipient_count; i++) {
         const struct pattern *p = &c->recipients[i];
 
         if ((p->kind != PATTERN_DOMAIN && p->kind != PATTERN_ADDRESS) || !domain_parse(p->domain, &d, NULL))
             continue;
         hop = next_hop_of(&d);
-        cache_pin(e->cache, &hop);
+        pin_hop(e, c, &hop);
     }
 }
 
@@ -63,6 +72,7 @@ static void pin_anew(struct engine *e)
     if (rules == NULL)
         return;
     cache_unpin_all(e->cache);
+    cache_unpin_all(e->sts);
     for (i = 0; i < ruleset_count(rules); i++) {
         if (connector_is_mandatory(ruleset_at(rules, i)))
             pin_connector(e, ruleset_at(rules, i));
@@ -70,16 +80,25 @@ static void pin_anew(struct engine *e)
     ruleset_unref(rules);
 }
 
+/* Ours alone are counted: strangers with dead DNS must not stop them. */
+static size_t room_ahead(struct engine *e)
+{
+    size_t ahead = atomic_load(&e->ahead);
+
+    return ahead < SEARCHES_AT_ONCE ? SEARCHES_AT_ONCE - ahead : 0;
+}
+
 static void refresh(struct engine *e)
 {
     struct next_hop due[SEARCHES_AT_ONCE];
-    size_t ahead = atomic_load(&e->ahead), count, i;
+    size_t count, i;
 
-    if (ahead >= SEARCHES_AT_ONCE)          /* ours alone: strangers with dead DNS must not stop them */
-        return;
-    count = cache_due(e->cache, clock_ms(), due, SEARCHES_AT_ONCE - ahead);
+    count = cache_due(e->cache, clock_ms(), due, room_ahead(e));
     for (i = 0; i < count; i++)
         engine_search(e, &due[i], true);
+    count = cache_due(e->sts, clock_ms(), due, room_ahead(e));
+    for (i = 0; i < count; i++)
+        engine_search_sts(e, &due[i], true, false);
 }
 
 /* Says it once when the state changes, and again at every failed check. */
@@ -137,6 +156,21 @@ static void check_resolver(struct watch *w)
         w->engine->lookup->query(w->engine->lookup, ".", DNS_TYPE_NS, &w->self_check);
 }
 
+static void turn_roads(struct engine *e)
+{
+    struct ruleset *rules = engine_rules(e);
+    struct road_hook hook;
+
+    if (fallbacks_turn(e, rules)) {
+        mutex_lock(&e->lock);
+        hook = e->hook;
+        mutex_unlock(&e->lock);
+        if (hook.turned != NULL)
+            hook.turned(hook.self);
+    }
+    ruleset_unref(rules);
+}
+
 /* Until the next round, or until somebody wakes us; false: stop. */
 static bool rest(struct watch *w)
 {
@@ -160,6 +194,7 @@ static void *watch_body(void *argument)
         pin_anew(w->engine);
         check_resolver(w);
         refresh(w->engine);
+        turn_roads(w->engine);
     } while (rest(w));
     return NULL;
 }

@@ -149,9 +149,23 @@ static bool unicode_of(const char *domain, char *ret, size_t size)
     return domain_parse(domain, &d, NULL) && domain_unicode(&d, ret, size);
 }
 
+/* Where extensions are split off, a lax user@d must not open the way for all of user+anything@d. */
+static struct road road_for(struct sheet *s, const struct ruleset *rules, const struct pattern *p)
+{
+    struct road own = road_of(rules, p), extended;
+    char spelled[KEY_MAX];
+
+    if (!s->extensions)
+        return own;
+    extended = road_of_extended(rules, p);
+    if (extended.route != own.route && s->tightened == NULL)
+        s->tightened = arena_text(s->memory, pattern_print(p, spelled, sizeof(spelled)));
+    return extended;
+}
+
 static void add_pattern(struct sheet *s, const struct ruleset *rules, const struct pattern *p)
 {
-    struct road road = road_of(rules, p);
+    struct road road = road_for(s, rules, p);
     char wide[KEY_MAX];
     struct text value;
     const char *kept;

@@ -17,6 +17,8 @@ struct sheet {
     struct arena *memory;
     struct sheet_line *lines;
     size_t count, room;
+    bool extensions;                /* the MTA takes user@d's line for user+extension@d, too */
+    const char *tightened;          /* a user@d that has its domain's stricter road for that reason, or NULL */
 };
 
 void sheet_init(struct sheet *s);

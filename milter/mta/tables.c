@@ -1,6 +1,7 @@
 #include "mta/tables.h"
 
 #include "base/clock.h"
+#include "base/log.h"
 #include "base/memory.h"
 #include "mta/own.h"
 
@@ -85,7 +86,7 @@ static bool has_wrong_byte(const char *text)
 static bool ask_postfix(struct draft *d, const struct settings *set, struct postconf *conf, struct fault *why)
 {
     static const char *const names[] = { "default_database_type", "command_directory",
-                                         "parent_domain_matches_subdomains", NULL };
+                                         "parent_domain_matches_subdomains", "recipient_delimiter", NULL };
     const char *values[COUNT_OF(names)];
 
     if (!postconf_find(set, d->memory, conf, why) || !postconf_read(conf, true, names, values, why))
@@ -93,6 +94,7 @@ static bool ask_postfix(struct draft *d, const struct settings *set, struct post
     if (values[2] != NULL && postconf_has_word(values[2], "transport_maps"))
         return fault_set(why, "parent_domain_matches_subdomains: with transport_maps in it, Postfix takes a domain's line for "
                          "all below it, and no connector could mean just one; take it out in main.cf");
+    d->sheet.extensions = values[3] == NULL || *values[3] != '\0';
     d->postmap.config_dir = set->tables.config_dir;
     d->postmap.program = set->tables.postmap;
     if (*d->postmap.program == '\0')
@@ -371,6 +373,9 @@ bool tables_write(const struct settings *set, const struct ruleset *rules, bool 
         return true;
     }
     good = draft(&d, set, rules, why) && write_draft(&d, ret_changed, why);
+    if (good && *ret_changed && d.sheet.tightened != NULL)
+        log_warning("tables: %s takes its domain's stricter road, because Postfix would take its line for every extension of "
+                    "it, too; to have it laxer, empty recipient_delimiter in main.cf", d.sheet.tightened);
     draft_done(&d);
     return good;
 }

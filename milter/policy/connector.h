@@ -4,7 +4,9 @@
 #include "base/domain.h"
 #include "policy/terms.h"
 
+#include <stdatomic.h>
 #include <stddef.h>
+#include <stdint.h>
 
 /* Where mail goes: a transport of the MTA. */
 struct route {
@@ -25,7 +27,7 @@ struct pattern {
     const char *domain;             /* A-labels */
 };
 
-/* A partner rule. Frozen with its ruleset; all pointers live as long as that. */
+/* A partner rule. Frozen with its ruleset, but for on_fallback; all pointers live as long as that. */
 struct connector {
     const char *name;               /* "(default)" for the one that answers last */
     const char *comment;
@@ -42,8 +44,22 @@ struct connector {
     const char *const *tls_match;
     size_t tls_match_count;
     const struct route *route;
+    const struct route *fallback;   /* or NULL: the road instead of holding */
+    uint32_t fallback_after;        /* seconds of holding before it is taken, and without before it is left */
+    atomic_bool *on_fallback;       /* NULL without a fallback; the one thing here that changes, by the engine */
     enum on_hold on_hold;
 };
+
+static inline bool connector_on_fallback(const struct connector *c)
+{
+    return c->on_fallback != NULL && atomic_load_explicit(c->on_fallback, memory_order_relaxed);
+}
+
+/* The road that its mail takes now. */
+static inline const struct route *connector_road(const struct connector *c)
+{
+    return connector_on_fallback(c) ? c->fallback : c->route;
+}
 
 /* Whether mail under it may ever be held for want of authentication. */
 static inline bool connector_is_mandatory(const struct connector *c)

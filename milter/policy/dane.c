@@ -313,6 +313,8 @@ struct evidence *dane_judge(const struct dns_answers *answers, int64_t now_ms)
     e = assemble(answers, states, why.text);
     e->dane = state;
     e->sts = STS_ABSENT;
+    e->sts_why = "";
+    e->failed = state == DANE_UNKNOWN;
     e->mx_secure = mx_secure;
     e->mx_failed = answers->mx.asked && (answers->mx.trust == DNS_FAILED || answers->mx.trust == DNS_BOGUS);
     e->fresh_until = now_ms + (int64_t)lifetime(answers, state) * 1000;

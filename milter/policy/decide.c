@@ -162,6 +162,38 @@ struct decision decide(const struct connector *connector, const struct evidence 
     return by_dane(connector, found);
 }
 
+bool decision_is_lasting_hold(const struct decision *d)
+{
+    return d->verdict == VERDICT_HOLD && d->reason != REASON_DNS_TEMP && d->reason != REASON_INTERNAL;
+}
+
+struct decision decision_fall_back(struct decision d, const struct connector *connector)
+{
+    if (connector_on_fallback(connector) && decision_is_lasting_hold(&d))
+        d.verdict = VERDICT_FALLBACK;
+    return d;
+}
+
+static bool same(const struct decision *a, const struct decision *b)
+{
+    return a->verdict == b->verdict && a->reason == b->reason && a->tls == b->tls && a->match == b->match;
+}
+
+bool decide_needs_sts(const struct connector *connector, const struct evidence *found)
+{
+    struct evidence supposed = { .dane = found->dane, .mx_secure = found->mx_secure, .mx_failed = found->mx_failed,
+                                 .blind = found->blind, .host_count = found->host_count, .hosts = found->hosts };
+    struct decision without, against, by;
+
+    supposed.sts = STS_ABSENT;
+    without = decide(connector, &supposed);
+    supposed.sts = STS_ENFORCE_MISMATCH;
+    against = decide(connector, &supposed);
+    supposed.sts = STS_ENFORCE;                 /* where one of both suffices, only this one counts */
+    by = decide(connector, &supposed);
+    return !same(&without, &against) || !same(&without, &by);
+}
+
 /* Names that an enforce policy lists come before a connector's own: those would let mandatory mail past the policy. */
 static int strictness(const struct decision *d)
 {
@@ -185,7 +217,7 @@ void decision_policy(const struct decision *d, const struct connector *connector
 {
     size_t named = 0, i;
 
-    if (d->verdict == VERDICT_HOLD) {
+    if (d->verdict == VERDICT_HOLD || d->verdict == VERDICT_FALLBACK) {
         text_put(ret, "-");
         return;
     }

@@ -19,6 +19,14 @@ struct decision {
 /* Connector x evidence -> decision. Pure; RFC 8461 2 (DANE first), RFC 7672 2.2. */
 struct decision decide(const struct connector *connector, const struct evidence *found);
 
+/* Whether what MTA-STS says can still change the decision; found has the DANE half. Pure. */
+bool decide_needs_sts(const struct connector *connector, const struct evidence *found);
+
+/* A hold becomes a fallback while the connector is on its fallback road; a passing trouble (dns-temp, internal) stays a hold. */
+struct decision decision_fall_back(struct decision d, const struct connector *connector);
+/* Whether it is a hold that a fallback is for. */
+bool decision_is_lasting_hold(const struct decision *d);
+
 /*
  * Of two decisions for mail that shares a road: hold, dane-only, secure (by a policy's names, then by a connector's own),
  * verify, encrypt, dane, may, site. Negative: a is stricter.

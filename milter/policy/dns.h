@@ -56,6 +56,14 @@ struct dns_answers {
     struct arena *memory;       /* all of the above lives in it */
 };
 
+struct text;
+
+/*
+ * A TXT record's data: its character strings as one (RFC 8461 3.1, RFC 8460 3), without anything between them. false: cut
+ * short, or past the ceiling of ret. Pure.
+ */
+bool dns_txt_join(const uint8_t *data, size_t length, struct text *ret);
+
 /* Gives empty answers with an arena of their own. */
 struct dns_answers *dns_answers_new(void);
 void dns_answers_free(struct dns_answers *answers);     /* NULL is welcome */

@@ -3,6 +3,7 @@
 
 #include "base/domain.h"
 #include "policy/dns.h"
+#include "policy/sts.h"
 #include "policy/terms.h"
 
 #include <stdatomic.h>
@@ -18,10 +19,14 @@ struct evidence_host {
     bool sts_match;             /* the policy domain's enforce policy lists it (RFC 8461 4.1) */
 };
 
-/* What is known about a next hop. Frozen once it is shared; counted. Zeroed, it holds. */
+/*
+ * What is known about a next hop: its DANE half, its MTA-STS half, or both joined. Frozen once it is shared; counted.
+ * Zeroed, it holds.
+ */
 struct evidence {
     enum dane_state dane;
     enum sts_state sts;
+    bool failed;                /* the search itself failed: it does not replace evidence that is still fresh */
     bool mx_secure;
     bool mx_failed;             /* the MX could not be had, so that no host of the policy can be named */
     bool blind;                 /* the resolver can't validate, and the site wants its floor meanwhile (resolver.when_broken) */
@@ -29,6 +34,10 @@ struct evidence {
     const char *why;            /* the DANE state in words */
     size_t host_count;
     const struct evidence_host *hosts;
+    const char *sts_why;        /* the MTA-STS state in words */
+    struct sts_policy *policy;  /* a reference of ours, or NULL */
+    int64_t fetched_at;         /* when the policy host was last asked, wall seconds; 0: never */
+    int64_t retry_at;           /* clock_ms() before which it is left alone, after a failure */
     atomic_uint users;
 };
 
@@ -49,6 +58,13 @@ bool dane_addresses_secure(const struct dns_host *host);
 
 /* Evidence of a kind for which nothing was looked up: a failure of ours, or a resolver that can't validate. */
 struct evidence *evidence_new(enum dane_state dane, const char *why, int64_t fresh_until);
+/* The MTA-STS half; shares policy (or NULL). Whether an enforce policy lists the MX hosts shows when both halves join. */
+struct evidence *evidence_of_sts(enum sts_state sts, const char *why, struct sts_policy *policy, int64_t fresh_until);
+/*
+ * Both halves as one: marks the hosts that an enforce policy lists, and finds `enforce-mismatch` where it lists none of
+ * those there are (RFC 8461 4.1). Gives a reference, which may be to dane itself.
+ */
+struct evidence *evidence_join(struct evidence *dane, const struct evidence *sts);
 struct evidence *evidence_ref(struct evidence *e);
 void evidence_unref(struct evidence *e);                /* NULL is welcome */
 

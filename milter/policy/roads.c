@@ -82,7 +82,10 @@ static struct road road_by(const struct connector *c)
 {
     bool everyones = c->sender_count == 0 || connector_is_mandatory(c);
 
-    return (struct road){ .route = c->route, .hosts_of = everyones && c->smart_host_count > 0 ? c : NULL };
+    if (everyones && connector_on_fallback(c))
+        return (struct road){ .route = c->fallback, .strict = connector_is_mandatory(c) };
+    return (struct road){ .route = c->route, .strict = connector_is_mandatory(c) && !c->is_default,
+                          .hosts_of = everyones && c->smart_host_count > 0 ? c : NULL };
 }
 
 /* Another's smart hosts answer to that other alone: two who are mandatory only share the domain's own, where both are asked. */
@@ -104,7 +107,7 @@ static struct road road_of_list(const struct ruleset *rules, const struct patter
     const struct connector *ruler = strictest_mandatory(list);
 
     if (ruler != NULL)
-        return rules_alone(ruler, list) ? road_by(ruler) : (struct road){ .route = ruler->route };
+        return rules_alone(ruler, list) ? road_by(ruler) : (struct road){ .route = ruler->route, .strict = true };
     if (all_idle(list))
         return road_of_idle(rules, key);
     ruler = list->items[list->count - 1];           /* without senders, or (default) */
@@ -125,6 +128,16 @@ static struct road road_of_any(const struct ruleset *rules, const struct pattern
 struct road road_of(const struct ruleset *rules, const struct pattern *key)
 {
     return key->kind == PATTERN_EVERYONE ? (struct road){ NULL } : road_of_any(rules, key);
+}
+
+struct road road_of_extended(const struct ruleset *rules, const struct pattern *key)
+{
+    struct road own = road_of(rules, key), above;
+
+    if (key->kind != PATTERN_ADDRESS || own.route == NULL || own.strict)
+        return own;
+    above = road_above(rules, key);
+    return above.strict ? above : own;
 }
 
 struct road road_of_everyone(const struct ruleset *rules)
@@ -191,7 +204,7 @@ static void add_smart_askers(const struct ruleset *rules, const char *transport,
 
     ruleset_by_smart_host(rules, hop, &users);
     for (i = 0; i < users.count; i++) {
-        if (same_transport(users.items[i]->route, transport))
+        if (!connector_on_fallback(users.items[i]) && same_transport(users.items[i]->route, transport))
             connector_list_add(ret, users.items[i]);
     }
     connector_list_done(&users);

@@ -16,6 +16,7 @@
 /* What the table says for a key. */
 struct road {
     const struct route *route;          /* NULL: the table needs no line */
+    bool strict;                        /* some mandatory connector's mail is on it */
     const struct connector *hosts_of;   /* the connector whose smart hosts mail goes to; NULL: each domain's own hosts */
 };
 
@@ -24,6 +25,11 @@ struct road {
  * key is a pattern as recipients list it; `*` never has a line.
  */
 struct road road_of(const struct ruleset *rules, const struct pattern *key);
+/*
+ * The same where Postfix takes user@d's line for user+extension@d, too (recipient_delimiter): mail with an extension is
+ * ruled by d's connector, so that user@d can't have a laxer road than d.
+ */
+struct road road_of_extended(const struct ruleset *rules, const struct pattern *key);
 /* The same for one recipient's address. */
 struct road road_of_address(const struct ruleset *rules, const struct address *to);
 /* What `*` says, that has no line but is the MTA's default; no route where no connector for everyone asks for anything. */

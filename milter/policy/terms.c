@@ -31,7 +31,7 @@ static const char *const tls_words[] = {
     [TLS_ENCRYPT] = "encrypt",     [TLS_VERIFY] = "verify", [TLS_SECURE] = "secure",
 };
 static const char *const verdict_words[] = {
-    [VERDICT_HOLD] = "hold", [VERDICT_PASS] = "pass", [VERDICT_DELIVER] = "deliver",
+    [VERDICT_HOLD] = "hold", [VERDICT_FALLBACK] = "fallback", [VERDICT_PASS] = "pass", [VERDICT_DELIVER] = "deliver",
 };
 static const char *const reason_words[] = {
     [REASON_INTERNAL] = "internal",

@@ -4,6 +4,7 @@
 #include "base/log.h"
 #include "base/memory.h"
 #include "base/thread.h"
+#include "server/recall.h"
 #include "server/report.h"
 
 #include <errno.h>
@@ -22,7 +23,7 @@
  *
  *   on_accept() -> on_read() -> obey() -> a verb -> finish() -> on_written(), all is out -> client_free()
  *                                           |          ^
- *                    verb_connectors: fill() once, then from on_written() a bit each time the wire has room
+ *                    a long list: fill() once, then from on_written() a bit each time the wire has room
  *                    verb_reload: a job on its way; control_job_done() -> mailbox -> on_mail()
  *
  * 1. A client sends one line and is not read from again.
@@ -41,6 +42,8 @@ enum {
     TURN_ITEMS = 256,
     REFILL_BYTES = 16 * 1024,
 };
+
+static const char only_trusted[] = "only root and the daemon's own user may change anything";
 
 /* Where other threads leave finished jobs; counted, so that they may come late. */
 struct mailbox {
@@ -65,8 +68,12 @@ struct client {
     struct client *next, **link;
     struct bufferevent *wire;
     struct control_job *job;            /* or NULL */
-    struct ruleset *rules;              /* the list being sent, or NULL */
+    json_t *(*make)(struct client *client);     /* gives the list's next item, NULL at its end; NULL: no list is being sent */
+    struct ruleset *rules;              /* or NULL */
     size_t next_rule;
+    struct recall *recall;              /* or NULL */
+    size_t sent;                        /* items of the list */
+    const char *nothing;                /* what to say, with exit 1, where the list is empty; or NULL */
     bool trusted;                       /* may change things */
     bool finished;                      /* the last line is on its way */
 };
@@ -173,6 +180,7 @@ static void client_free(struct client *client)
     if (client->job != NULL)
         client->job->client = NULL;
     ruleset_unref(client->rules);
+    recall_free(client->recall);
     bufferevent_free(client->wire);
     free(client);
     if (c->client_count-- == CLIENTS_MAX && !c->breathing)
@@ -207,14 +215,27 @@ static void finish(struct client *client, int exit_code, const char *error)
 static void fill(struct client *client)
 {
     struct evbuffer *out = bufferevent_get_output(client->wire);
-    size_t count = ruleset_count(client->rules), made;
+    json_t *item;
+    size_t made;
 
-    for (made = 0; client->next_rule < count; made++) {
-        if (made == TURN_ITEMS || evbuffer_get_length(out) >= TURN_BYTES)
+    for (made = 0; made < TURN_ITEMS && evbuffer_get_length(out) < TURN_BYTES; made++) {
+        item = client->make(client);
+        if (item == NULL) {
+            if (client->sent == 0 && client->nothing != NULL)
+                finish(client, EXIT_FAILURE, client->nothing);
+            else
+                finish(client, EX_OK, NULL);
             return;
-        send_item(client, report_connector(client->control->engine, ruleset_at(client->rules, client->next_rule++)));
+        }
+        send_item(client, item);
+        client->sent++;
     }
-    finish(client, EX_OK, NULL);
+}
+
+static void begin_list(struct client *client, json_t *(*make)(struct client *client))
+{
+    client->make = make;
+    fill(client);
 }
 
 static const char *member(const json_t *request, const char *key)
@@ -268,13 +289,20 @@ static void show_named(struct client *client, const char *name)
     finish(client, EX_OK, NULL);
 }
 
+static json_t *next_rule(struct client *client)
+{
+    if (client->next_rule == ruleset_count(client->rules))
+        return NULL;
+    return report_connector(client->control->engine, ruleset_at(client->rules, client->next_rule++));
+}
+
 static void verb_connectors(struct client *client, const json_t *request)
 {
     const char *what = member(request, "what");
 
     client->rules = engine_rules(client->control->engine);
     if (strcmp(what, "list") == 0)
-        fill(client);
+        begin_list(client, next_rule);
     else if (strcmp(what, "show") == 0)
         show_named(client, member(request, "name"));
     else if (strcmp(what, "match") == 0)
@@ -283,17 +311,73 @@ static void verb_connectors(struct client *client, const json_t *request)
         finish(client, EXIT_FAILURE + 1, "this daemon can list, show or match connectors");
 }
 
+static json_t *next_recalled(struct client *client)
+{
+    return recall_next(client->recall);
+}
+
+static void show_cache(struct client *client, const struct domain *host, bool policies)
+{
+    struct control *c = client->control;
+
+    if (policies)
+        client->recall = recall_policies(c->hooks.policies, host);
+    else
+        client->recall = recall_evidence(c->engine, host);
+    if (host != NULL)
+        client->nothing = policies ? "no policy of that domain is kept" : "nothing is remembered of that domain";
+    begin_list(client, next_recalled);
+}
+
+static void flush_cache(struct client *client, const struct domain *host, bool policies)
+{
+    size_t evidence, dropped;
+
+    if (!client->trusted) {
+        finish(client, EXIT_FAILURE, only_trusted);
+        return;
+    }
+    engine_cache_flush(client->control->engine, host, policies, &evidence, &dropped);
+    log_info("control: cache flush: %s: evidence about %zu next hops and %zu policies forgotten",
+             host == NULL ? "everything" : host->name, evidence, dropped);
+    send_item(client, json_pack("{s:I, s:I}", "evidence", (json_int_t)evidence, "policies", (json_int_t)dropped));
+    finish(client, EX_OK, NULL);
+}
+
+static void verb_cache(struct client *client, const json_t *request)
+{
+    bool policies = json_is_true(json_object_get(request, "sts")), all = json_object_get(request, "domain") == NULL;
+    const char *what = member(request, "what");
+    struct next_hop hop;                /* as it is spelled in the list; its host is what counts */
+
+    if (!all && !next_hop_parse(member(request, "domain"), &hop, NULL))
+        finish(client, EXIT_FAILURE + 1, "that is no domain");
+    else if (policies && client->control->hooks.policies == NULL)
+        finish(client, EXIT_FAILURE, "no policies are kept");
+    else if (strcmp(what, "show") == 0)
+        show_cache(client, all ? NULL : &hop.host, policies);
+    else if (strcmp(what, "flush") == 0)
+        flush_cache(client, all ? NULL : &hop.host, policies);
+    else
+        finish(client, EXIT_FAILURE + 1, "this daemon can show or flush the cache");
+}
+
 static void verb_status(struct client *client, const json_t *request)
 {
     struct control *c = client->control;
-    bool good = true;
+    struct report_house house = { .store = c->hooks.store, .policies = c->hooks.policies, .tables_good = true };
     char why[512] = "";
+    json_t *item;
+    int exit;
 
     (void)request;
     if (c->hooks.status != NULL)
-        c->hooks.status(c->hooks.self, &good, why, sizeof(why));
-    send_item(client, report_status(c->engine, (clock_ms() - c->started_ms) / 1000, good, why));
-    finish(client, report_status_exit(c->engine, good), NULL);
+        c->hooks.status(c->hooks.self, &house.tables_good, why, sizeof(why));
+    house.uptime_s = (clock_ms() - c->started_ms) / 1000;
+    house.tables_why = why;
+    item = report_status(c->engine, &house, &exit);
+    send_item(client, item);
+    finish(client, exit, NULL);
 }
 
 static void verb_reload(struct client *client, const json_t *request)
@@ -315,6 +399,7 @@ static const struct {
     bool changes;
 } verbs[] = {
     { "connectors", verb_connectors, false },
+    { "cache", verb_cache, false },     /* but to flush is a change */
     { "status", verb_status, false },
     { "reload", verb_reload, true },
 };
@@ -332,7 +417,7 @@ static void obey(struct client *client, const char *line, size_t length)
     else if (i == COUNT_OF(verbs))
         finish(client, EXIT_FAILURE + 1, "this daemon doesn't know that verb");
     else if (verbs[i].changes && !client->trusted)
-        finish(client, EXIT_FAILURE, "only root and the daemon's own user may change anything");
+        finish(client, EXIT_FAILURE, only_trusted);
     else
         verbs[i].obey(client, request);
     json_decref(request);
@@ -361,7 +446,7 @@ static void on_written(struct bufferevent *wire, void *self)
 
     if (client->finished && evbuffer_get_length(bufferevent_get_output(wire)) == 0)
         client_free(client);
-    else if (!client->finished && client->rules != NULL)
+    else if (!client->finished && client->make != NULL)
         fill(client);
 }
 

@@ -9,6 +9,9 @@ struct event_base;
 struct control;
 struct control_job;
 
+struct store;
+struct policies;
+
 /* What the daemon does for the command besides answering; called on the loop thread, must not block. */
 struct control_hooks {
     void *self;
@@ -16,6 +19,8 @@ struct control_hooks {
     void (*reload)(void *self, struct control_job *job);
     /* Adds what only the daemon knows to `danelaw status`: tables current or not and why. */
     void (*status)(void *self, bool *ret_tables_good, char *ret_why, size_t size);
+    struct store *store;            /* what it looks into; each may be NULL */
+    struct policies *policies;
 };
 
 /*

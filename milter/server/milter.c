@@ -199,7 +199,7 @@ static const char *wanted_route(const struct answer *a, const struct address *to
     struct road table;
 
     if (!a->connector->is_default)
-        return a->connector->route->name;
+        return connector_road(a->connector)->name;
     table = road_of_address(a->rules, to);
     return table.route == NULL ? "" : "opportunistic";
 }

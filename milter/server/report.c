@@ -3,6 +3,8 @@
 #include "base/clock.h"
 #include "base/memory.h"
 #include "policy/decide.h"
+#include "store/policies.h"
+#include "store/store.h"
 
 #include <string.h>
 #include <sysexits.h>
@@ -13,6 +15,7 @@ struct standing {
     bool known;
     struct decision decision;
     enum dane_state dane;
+    enum sts_state sts;
     int64_t since;
 };
 
@@ -28,7 +31,7 @@ json_t *report_text(const char *text)
     return json_string(text_printable(text, false, plain, size));
 }
 
-static json_t *time_or_null(int64_t wall)
+json_t *report_time(int64_t wall)
 {
     char text[32];
     time_t at = (time_t)wall;
@@ -53,7 +56,7 @@ static json_t *patterns(const struct pattern *list, size_t count)
 static void consider(struct standing *s, const struct decision *d, const struct evidence *found, int64_t since)
 {
     if (!s->known || decision_compare(d, &s->decision) < 0)
-        *s = (struct standing){ .known = true, .decision = *d, .dane = found->dane, .since = since };
+        *s = (struct standing){ .known = true, .decision = *d, .dane = found->dane, .sts = found->sts, .since = since };
 }
 
 static void look_at_hop(struct engine *e, const struct connector *c, const struct next_hop *hop, struct standing *s)
@@ -128,8 +131,9 @@ static struct standing standing_of(struct engine *e, const struct connector *c)
 
 static json_t *item_of(const struct connector *c, const struct standing *s)
 {
+    struct decision d = decision_fall_back(s->decision, c);
+    bool reasoned = s->known && d.reason != REASON_NONE, asks_sts = s->known && c->mta_sts != MODE_NONE;
     json_t *item = json_object();
-    bool reasoned = s->known && s->decision.reason != REASON_NONE;
 
     json_object_set_new(item, "name", report_text(c->name));
     json_object_set_new(item, "enabled", json_true());  /* the others are as if absent */
@@ -140,11 +144,11 @@ static json_t *item_of(const struct connector *c, const struct standing *s)
     json_object_set_new(item, "override", json_null());
     json_object_set_new(item, "test_mode", json_false());
     json_object_set_new(item, "dane", s->known ? json_string(dane_word(s->dane)) : json_null());
-    json_object_set_new(item, "sts", json_null());
-    json_object_set_new(item, "verdict", s->known ? json_string(verdict_word(s->decision.verdict)) : json_null());
-    json_object_set_new(item, "reason", reasoned ? json_string(reason_word(s->decision.reason)) : json_null());
-    json_object_set_new(item, "route", c->is_default || c->route == NULL ? json_null() : report_text(c->route->name));
-    json_object_set_new(item, "since", s->known ? time_or_null(s->since) : json_null());
+    json_object_set_new(item, "sts", asks_sts ? json_string(sts_word(s->sts)) : json_null());
+    json_object_set_new(item, "verdict", s->known ? json_string(verdict_word(d.verdict)) : json_null());
+    json_object_set_new(item, "reason", reasoned ? json_string(reason_word(d.reason)) : json_null());
+    json_object_set_new(item, "route", c->is_default || c->route == NULL ? json_null() : report_text(connector_road(c)->name));
+    json_object_set_new(item, "since", s->known ? report_time(s->since) : json_null());
     return item;
 }
 
@@ -173,7 +177,7 @@ static json_t *resolver_item(const struct engine_status *now)
 
     json_object_set_new(item, "proven", now->resolver_checked ? json_boolean(now->resolver_proven) : json_null());
     json_object_set_new(item, "why", silent ? json_null() : report_text(now->resolver_why));
-    json_object_set_new(item, "since", now->resolver_checked ? time_or_null(now->resolver_since) : json_null());
+    json_object_set_new(item, "since", now->resolver_checked ? report_time(now->resolver_since) : json_null());
     return item;
 }
 
@@ -185,7 +189,8 @@ static json_t *counters_item(const struct engine_status *now)
     } all[] = {
         { "asked", now->asked },         { "answered_hot", now->answered_hot },
         { "searches", now->searches },   { "delivered", now->delivered },
-        { "held", now->held },           { "passed", now->passed },
+        { "held", now->held },           { "fell_back", now->fell_back },
+        { "passed", now->passed },
         { "evidence_entries", now->evidence_entries },
         { "evidence_searching", now->evidence_searching },
     };
@@ -197,33 +202,57 @@ static json_t *counters_item(const struct engine_status *now)
     return item;
 }
 
-json_t *report_status(struct engine *e, int64_t uptime_s, bool tables_good, const char *tables_why)
+static json_t *store_item(const struct report_house *house, bool *ret_good)
 {
-    json_t *item = json_object(), *tables = json_object();
-    struct engine_status now = { 0 };
-    struct ruleset *rules = engine_rules(e);
+    struct store_status now = { 0 };
+    json_t *item;
 
-    engine_status(e, &now);
-    json_object_set_new(item, "version", json_string(PACKAGE_VERSION));
-    json_object_set_new(item, "uptime", json_integer(uptime_s));
-    json_object_set_new(item, "connectors", json_integer((json_int_t)ruleset_count(rules)));
-    json_object_set_new(item, "resolver", resolver_item(&now));
-    json_object_set_new(item, "store", json_null());
-    json_object_set_new(tables, "current", json_boolean(tables_good));
-    json_object_set_new(tables, "why", tables_why[0] == '\0' ? json_null() : report_text(tables_why));
-    json_object_set_new(item, "tables", tables);
-    json_object_set_new(item, "held", json_null());
-    json_object_set_new(item, "counters", counters_item(&now));
-    ruleset_unref(rules);
+    *ret_good = true;
+    if (house->store == NULL)
+        return json_null();
+    store_status(house->store, &now);
+    *ret_good = now.good;
+    item = json_object();
+    json_object_set_new(item, "good", json_boolean(now.good));
+    json_object_set_new(item, "why", now.good ? json_null() : report_text(now.why.text));
+    json_object_set_new(item, "since", report_time(now.since));
+    json_object_set_new(item, "written", json_integer((json_int_t)now.written));
+    json_object_set_new(item, "waiting", json_integer((json_int_t)now.waiting));
+    json_object_set_new(item, "dropped", json_integer((json_int_t)now.dropped));
     return item;
 }
 
-int report_status_exit(struct engine *e, bool tables_good)
+static json_t *tables_item(const struct report_house *house)
 {
+    json_t *item = json_object();
+
+    json_object_set_new(item, "current", json_boolean(house->tables_good));
+    json_object_set_new(item, "why", house->tables_why[0] == '\0' ? json_null() : report_text(house->tables_why));
+    return item;
+}
+
+json_t *report_status(struct engine *e, const struct report_house *house, int *ret_exit)
+{
+    json_t *item = json_object();
     struct engine_status now = { 0 };
+    struct ruleset *rules = engine_rules(e);
+    bool store_good;
 
     engine_status(e, &now);
-    if (!tables_good || (now.resolver_checked && !now.resolver_proven))
-        return 1;
-    return now.resolver_checked ? 0 : EX_TEMPFAIL;      /* just started: ask again in a moment */
+    json_object_set_new(item, "version", json_string(PACKAGE_VERSION));
+    json_object_set_new(item, "uptime", json_integer(house->uptime_s));
+    json_object_set_new(item, "connectors", json_integer((json_int_t)ruleset_count(rules)));
+    json_object_set_new(item, "resolver", resolver_item(&now));
+    json_object_set_new(item, "store", store_item(house, &store_good));
+    json_object_set_new(item, "tables", tables_item(house));
+    json_object_set_new(item, "policies",
+                        house->policies == NULL ? json_null() : json_integer((json_int_t)policies_count(house->policies)));
+    json_object_set_new(item, "held", json_null());
+    json_object_set_new(item, "counters", counters_item(&now));
+    ruleset_unref(rules);
+    if (!house->tables_good || !store_good || (now.resolver_checked && !now.resolver_proven))
+        *ret_exit = 1;
+    else
+        *ret_exit = now.resolver_checked ? 0 : EX_TEMPFAIL;     /* just started: ask again in a moment */
+    return item;
 }

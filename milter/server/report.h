@@ -5,6 +5,9 @@
 
 #include <jansson.h>
 
+struct store;
+struct policies;
+
 /*
  * What the daemon knows, as items of danelaw(1) with the keys of its manual. Each gives a JSON object. They look at the
  * cache and start nothing, so they are quick. Any thread.
@@ -15,12 +18,21 @@ json_t *report_connector(struct engine *e, const struct connector *c);
 /* The same rule as it stands for one recipient. */
 json_t *report_match(struct engine *e, const struct connector *c, const struct address *to);
 
-/* Health and counters; tables_why may be empty. */
-json_t *report_status(struct engine *e, int64_t uptime_s, bool tables_good, const char *tables_why);
-/* What `danelaw status` exits with. */
-int report_status_exit(struct engine *e, bool tables_good);
+/* What else the daemon knows about itself. */
+struct report_house {
+    struct store *store;                /* or NULL */
+    struct policies *policies;          /* or NULL */
+    int64_t uptime_s;
+    bool tables_good;
+    const char *tables_why;             /* may be empty */
+};
+
+/* Health and counters; and what `danelaw status` exits with. */
+json_t *report_status(struct engine *e, const struct report_house *house, int *ret_exit);
 
 /* Text as JSON: bytes that are no UTF-8 become `?`; an empty one stays empty. */
 json_t *report_text(const char *text);
+/* Wall seconds as RFC 3339, in UTC; null where there is no such time. */
+json_t *report_time(int64_t wall);
 
 #endif

@@ -2,7 +2,8 @@
  * Invariants:
  *  1. An entry's evidence is only handed out while fresh (cache_join) or to those who merely look (cache_peek).
  *  2. `searching` is set by whoever gets SEAT_FIRST or takes a hop from cache_due(), and cleared by cache_land() alone;
- *     an entry is never removed meanwhile, so that waiters always have a place to hang on.
+ *     an entry is never removed meanwhile, so that waiters always have a place to hang on. cache_forget() only takes such
+ *     an entry's evidence away, as it does where the entry is pinned.
  *  3. A waiter is on the list of one searching entry, or on none. Who takes it off owns the wake-up.
  *  4. A shard's lock is never held across a wake-up.
  *
@@ -11,6 +12,7 @@
  */
 #include "store/cache.h"
 
+#include "base/arena.h"
 #include "base/clock.h"
 #include "base/hash.h"
 #include "base/memory.h"
@@ -19,7 +21,7 @@
 #include <string.h>
 
 enum {
-    SHARDS = 64,
+    SHARDS = CACHE_SLICES,
     SLICES = 4,                     /* cache_due() visits every bucket once in so many calls */
     FORGET_AFTER = 60 * 60 * 1000,  /* ms past its freshness, for what nobody asks for */
     EVICT_TRIES = 32,
@@ -410,6 +412,79 @@ size_t cache_due(struct cache *m, int64_t now, struct next_hop *ret, size_t room
 
     for (i = 0; i < SHARDS; i++)
         count += tend_shard(&m->shards[i], now, ret + count, room - count);
+    return count;
+}
+
+/* Whether a key is one of host's: `host`, `host:587`, `[host]`, `[host]:587`. */
+static bool is_hop_of(const char *key, const char *host)
+{
+    size_t length = strlen(host);
+
+    key += key[0] == '[';
+    return strncmp(key, host, length) == 0 && strchr(":]", key[length]) != NULL;    /* also finds the end */
+}
+
+void cache_read(struct cache *m, unsigned slice, const char *host, struct cache_slice *ret)
+{
+    struct shard *s = &m->shards[slice];
+    struct entry *e;
+    size_t i;
+
+    *ret = (struct cache_slice){ .memory = arena_new() };
+    mutex_lock(&s->lock);
+    ret->items = mem_array(s->used + 1, sizeof(*ret->items));
+    for (i = 0; i < s->room; i++) {
+        for (e = s->buckets[i]; e != NULL; e = e->next) {
+            if (e->found != NULL && (host == NULL || is_hop_of(e->key, host)))
+                ret->items[ret->count++] = (struct cached){ arena_text(ret->memory, e->key), evidence_ref(e->found), e->since };
+        }
+    }
+    mutex_unlock(&s->lock);
+}
+
+void cache_slice_done(struct cache_slice *s)
+{
+    size_t i;
+
+    for (i = 0; i < s->count; i++)
+        evidence_unref(s->items[i].found);
+    free(s->items);
+    arena_free(s->memory);
+    *s = (struct cache_slice){ 0 };
+}
+
+static size_t forget_bucket_locked(struct shard *s, size_t bucket, const char *host) HOLDING(s->lock)
+{
+    struct entry *e, *next;
+    size_t count = 0;
+
+    for (e = s->buckets[bucket]; e != NULL; e = next) {
+        next = e->next;
+        if (e->found == NULL || (host != NULL && !is_hop_of(e->key, host)))
+            continue;
+        count++;
+        if (e->searching || e->pinned) {
+            evidence_unref(take(e->found));
+            e->refresh_at = 0;
+        } else {
+            remove_locked(s, e);
+        }
+    }
+    return count;
+}
+
+size_t cache_forget(struct cache *m, const char *host)
+{
+    size_t count = 0, bucket, i;
+
+    for (i = 0; i < SHARDS; i++) {
+        struct shard *s = &m->shards[i];
+
+        mutex_lock(&s->lock);
+        for (bucket = 0; bucket < s->room; bucket++)
+            count += forget_bucket_locked(s, bucket, host);
+        mutex_unlock(&s->lock);
+    }
     return count;
 }
 

@@ -49,6 +49,31 @@ void cache_pin(struct cache *m, const struct next_hop *hop);
  * marked as searching: the caller must land them. Called every second, the whole table passes by in a few seconds.
  */
 size_t cache_due(struct cache *m, int64_t now, struct next_hop *ret, size_t room);
+
+/* Something that lies there. */
+struct cached {
+    const char *next_hop;               /* as next_hop_print() spells it */
+    struct evidence *found;             /* fresh or not */
+    int64_t since;                      /* as cache_peek() has it */
+};
+
+/* A part of the table as it stood when it was read. */
+struct cache_slice {
+    struct arena *memory;
+    struct cached *items;
+    size_t count;
+};
+
+enum { CACHE_SLICES = 64 };
+
+/*
+ * Slice `slice` of CACHE_SLICES; all of them are the whole table. host: only next hops of that name, however they are
+ * spelled; or NULL. cache_slice_done() ends the slice's life.
+ */
+void cache_read(struct cache *m, unsigned slice, const char *host, struct cache_slice *ret);
+void cache_slice_done(struct cache_slice *s);
+/* Forgets what is known of host's next hops, or of all (NULL): the next question starts a search. Returns how many it was. */
+size_t cache_forget(struct cache *m, const char *host);
 void cache_count(struct cache *m, size_t *ret_entries, size_t *ret_searching);
 
 #endif

@@ -17,12 +17,17 @@ struct script {
     int delay_ms;
     bool parked;
     unsigned searches, open, most;
+    char sts_id[STS_ID_SIZE], *sts_body;    /* no id: no TXT record; no body: the policy host fails */
+    bool txt_fails;
+    unsigned texts, fetches;
 };
 
 struct job {
     struct job *next;
     struct landing *at;                 /* or */
-    struct query_landing *query_at;
+    struct query_landing *query_at;     /* or */
+    struct records_landing *text_at;    /* or */
+    struct policy_landing *file_at;
     struct next_hop hop;
     char key[NEXT_HOP_TEXT_SIZE];
     int64_t due;
@@ -53,7 +58,8 @@ static struct script *script_of(struct fake *f, const char *hop) HOLDING(f->lock
     }
     s = mem_zero(sizeof(*s));
     *s = f->any;
-    s->searches = s->open = s->most = 0;
+    s->searches = s->open = s->most = s->texts = s->fetches = 0;
+    s->sts_body = NULL;
     snprintf(s->hop, sizeof(s->hop), "%s", hop);
     s->next = f->scripts;
     f->scripts = s;
@@ -184,6 +190,56 @@ static void fake_query(struct lookup *self, const char *name, int type, struct q
     mutex_unlock(&f->lock);
 }
 
+static void put_sts_job(struct fake *f, struct job wanted, const char *domain, bool text)
+{
+    struct job *job = mem_zero(sizeof(*job));
+    struct script *s;
+
+    *job = wanted;
+    snprintf(job->key, sizeof(job->key), "%s", domain);
+    mutex_lock(&f->lock);
+    s = script_of(f, job->key);
+    s->texts += text;
+    s->fetches += !text;
+    put_job(f, job);
+    mutex_unlock(&f->lock);
+}
+
+static void fake_records(struct lookup *self, const char *name, int type, struct records_landing *at)
+{
+    if (strncmp(name, "_mta-sts.", 9) != 0 || type != DNS_TYPE_TXT)
+        abort();
+    put_sts_job((struct fake *)self, (struct job){ .text_at = at }, name + 9, true);
+}
+
+static void fake_fetch_policy(struct lookup *self, const struct domain *domain, struct policy_landing *at)
+{
+    put_sts_job((struct fake *)self, (struct job){ .file_at = at }, domain->name, false);
+}
+
+static void land_text(struct records_landing *at, const char *id, bool fails)
+{
+    struct dns_records found = { .look = look(fails ? DNS_FAILED : DNS_INSECURE, *id != '\0', 300) };
+    char words[64];
+
+    snprintf(words + 1, sizeof(words) - 1, "v=STSv1; id=%s;", id);
+    words[0] = (char)strlen(words + 1);
+    if (found.look.found && !fails) {
+        found.count = 1;
+        found.data[0] = (const uint8_t *)words;
+        found.lengths[0] = strlen(words + 1) + 1;
+    }
+    at->arrive(at, &found);
+}
+
+static void land_file(struct policy_landing *at, const char *body)
+{
+    struct policy_file file = { .state = body == NULL ? FETCH_FAILED : FETCH_GOOD, .why = "the policy host is dead",
+                                .body = body, .length = body == NULL ? 0 : strlen(body) };
+
+    at->arrive(at, &file);
+}
+
 /* The next job that may land now, taken off the list; else when to look again. */
 static struct job *take_job(struct fake *f, int64_t *ret_until) HOLDING(f->lock)
 {
@@ -207,10 +263,16 @@ static void land(struct fake *f, struct job *job) UNCHECKED
 {
     struct dns_look root = look(f->root_trust, f->root_found, 3600);
     struct dns_answers *answers = NULL;
+    struct script *s = job->at != NULL || job->text_at != NULL || job->file_at != NULL ? script_of(f, job->key) : NULL;
+    char id[STS_ID_SIZE] = "";
+    char *body = NULL;
+    bool fails = f->closing || (s != NULL && s->txt_fails);
 
+    if (s != NULL) {
+        strcpy(id, s->sts_id);
+        body = s->sts_body == NULL ? NULL : mem_text(s->sts_body);
+    }
     if (job->at != NULL) {
-        struct script *s = script_of(f, job->key);
-
         answers = make_answers(job->hop.host.name, f->closing ? FAKE_FAILS : s->world, s->ttl);
         s->open--;
         f->open--;
@@ -220,8 +282,13 @@ static void land(struct fake *f, struct job *job) UNCHECKED
     mutex_unlock(&f->lock);
     if (job->at != NULL)
         job->at->arrive(job->at, answers);
-    else
+    else if (job->query_at != NULL)
         job->query_at->arrive(job->query_at, &root);
+    else if (job->text_at != NULL)
+        land_text(job->text_at, id, fails);
+    else
+        land_file(job->file_at, body);
+    free(body);
     free(job);
     mutex_lock(&f->lock);
 }
@@ -262,7 +329,8 @@ struct fake *fake_new(void)
 {
     struct fake *f = mem_zero(sizeof(*f));
 
-    f->face = (struct lookup){ .resolve = fake_resolve, .query = fake_query, .close = fake_close };
+    f->face = (struct lookup){ .resolve = fake_resolve, .query = fake_query, .records = fake_records,
+                              .fetch_policy = fake_fetch_policy, .close = fake_close };
     f->any = (struct script){ .world = FAKE_USABLE, .ttl = 3600 };
     f->root_trust = DNS_SECURE;
     f->root_found = true;
@@ -283,6 +351,7 @@ void fake_free(struct fake *f)
 
     for (s = f->scripts; s != NULL; s = next) {
         next = s->next;
+        free(s->sts_body);
         free(s);
     }
     signal_done(&f->changed);
@@ -388,6 +457,36 @@ unsigned fake_checks(struct fake *f)
 
     mutex_lock(&f->lock);
     count = f->checks;
+    mutex_unlock(&f->lock);
+    return count;
+}
+
+void fake_sts(struct fake *f, const char *domain, const char *id, const char *body)
+{
+    struct script *s;
+
+    mutex_lock(&f->lock);
+    s = script_of(f, domain);
+    snprintf(s->sts_id, sizeof(s->sts_id), "%s", id);
+    free(s->sts_body);
+    s->sts_body = body == NULL ? NULL : mem_text(body);
+    s->txt_fails = false;
+    mutex_unlock(&f->lock);
+}
+
+void fake_sts_text_fails(struct fake *f, const char *domain)
+{
+    mutex_lock(&f->lock);
+    script_of(f, domain)->txt_fails = true;
+    mutex_unlock(&f->lock);
+}
+
+unsigned fake_fetches(struct fake *f, const char *domain)
+{
+    unsigned count;
+
+    mutex_lock(&f->lock);
+    count = script_of(f, domain)->fetches;
     mutex_unlock(&f->lock);
     return count;
 }

@@ -2,6 +2,7 @@
 #define DANELAW_TESTS_FAKE_LOOKUP_H
 
 #include "lookup/lookup.h"
+#include "policy/sts.h"
 
 /* A scripted resolver: what a next hop answers, and when, is the test's to say. Lands on a thread of its own. Any thread. */
 enum fake_world {
@@ -35,6 +36,11 @@ unsigned fake_open(struct fake *f);                 /* searches that have not la
 unsigned fake_most_at_once(struct fake *f, const char *hop);    /* open at the same time */
 /* Waits until it was searched so often; false: not within two seconds. */
 bool fake_wait_searches(struct fake *f, const char *hop, unsigned count);
+
+/* MTA-STS of a domain: the id in its TXT record ("": there is none) and its policy file (NULL: the policy host is dead). */
+void fake_sts(struct fake *f, const char *domain, const char *id, const char *body);
+void fake_sts_text_fails(struct fake *f, const char *domain);       /* until the next fake_sts() */
+unsigned fake_fetches(struct fake *f, const char *domain);
 
 /* What the self-check finds, and how often it was made. */
 void fake_root(struct fake *f, enum dns_trust trust, bool found);

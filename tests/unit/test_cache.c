@@ -424,7 +424,7 @@ static void a_pin_that_stays_over_a_reload_keeps_its_evidence(void **state)
 
 static void what_nobody_misses_is_forgotten(void **state)
 {
-    struct cache *m = cache_new(1000);
+    struct cache *m = cache_new(10000);
     struct next_hop due[8];
     size_t entries, searching;
     unsigned i;

@@ -53,7 +53,7 @@ static void scene_init(struct scene *s)
 static void scene_open(struct scene *s)
 {
     ruleset_freeze(s->rules);
-    s->engine = engine_open(&s->set, fake_lookup(s->fake), s->rules);
+    s->engine = engine_open(&s->set, fake_lookup(s->fake), NULL, s->rules);
     ruleset_unref(take(s->rules));
 }
 
@@ -514,6 +514,12 @@ static void slow_query(struct lookup *self, const char *name, int type, struct q
     slow_for->query(slow_for, name, type, at);
 }
 
+static void slow_records(struct lookup *self, const char *name, int type, struct records_landing *at)
+{
+    (void)self;
+    slow_for->records(slow_for, name, type, at);
+}
+
 static void slow_close(struct lookup *self)
 {
     (void)self;
@@ -529,11 +535,11 @@ static void nobody_asks_the_resolver_once_it_is_closed(void **state)
     scene_init(&s);
     fake_parks(s.fake, "*");
     slow_for = fake_lookup(s.fake);
-    slow_face = (struct lookup){ .resolve = slow_resolve, .query = slow_query, .close = slow_close };
+    slow_face = (struct lookup){ .resolve = slow_resolve, .query = slow_query, .records = slow_records, .close = slow_close };
     s.hub->smtp_dane = MODE_OPPORTUNISTIC;              /* nothing for the watch to keep warm */
     s.bank->smtp_dane = MODE_OPPORTUNISTIC;
     ruleset_freeze(s.rules);
-    s.engine = engine_open(&s.set, &slow_face, s.rules);
+    s.engine = engine_open(&s.set, &slow_face, NULL, s.rules);
     ruleset_unref(s.rules);
     asker_start(&late, &s, "bo@hub.example");
     assert_true(fake_wait_searches(s.fake, "[one.hub.example]", 1));

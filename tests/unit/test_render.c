@@ -1,6 +1,7 @@
 #include "site.h"
 
 #include "base/memory.h"
+#include "mta/render.h"
 #include "mta/tables.h"
 
 #include <stdio.h>
@@ -267,6 +268,41 @@ static void expect_agreement(const struct ruleset *rules, const char *lines)
     }
 }
 
+static char *lines_with_extensions(struct ruleset *rules)
+{
+    struct text lines;
+    struct sheet s;
+
+    ruleset_freeze(rules);
+    text_init(&lines, 64 * 1024);
+    sheet_init(&s);
+    s.extensions = true;
+    sheet_add_connectors(&s, rules);
+    assert_non_null(s.tightened);
+    assert_string_equal(s.tightened, "lax@bank.example");
+    sheet_print(&s, &lines);
+    sheet_done(&s);
+    ruleset_unref(rules);
+    return text_give(&lines);
+}
+
+/* With a recipient_delimiter Postfix takes lax@bank's line for lax+anything@bank, which is the bank's own mail. */
+static void a_lax_user_does_not_open_the_road_for_his_extensions(void **state)
+{
+    struct ruleset *rules = rules_new();
+    AUTO(free) char *lines = NULL;
+
+    (void)state;
+    rules_add(rules, "Bank", MODE_MANDATORY, MODE_NONE, "bank.example");
+    rules_add(rules, "Lax", MODE_OPPORTUNISTIC, MODE_NONE, "lax@bank.example");
+    rules_add(rules, "Strict", MODE_MANDATORY, MODE_NONE, "strict@friend.example");
+    rules_add(rules, "Friend", MODE_OPPORTUNISTIC, MODE_NONE, "friend.example");
+    lines = lines_with_extensions(rules);
+    assert_non_null(strstr(lines, "\nlax@bank.example\tdanelaw-dane:\n"));
+    assert_non_null(strstr(lines, "\nstrict@friend.example\tdanelaw-dane:\n"));
+    assert_non_null(strstr(lines, "\nfriend.example\tdanelaw:\n"));
+}
+
 /* All ways to give each of a few nested patterns no rule, a strict, a lax or an idle one. */
 static void postfix_finds_what_ruleset_find_finds(void **state)
 {
@@ -309,6 +345,7 @@ int main(void)
         cmocka_unit_test(own_domains_are_kept_from_wildcards),
         cmocka_unit_test(the_stricter_road_takes_what_postfix_cannot_tell_apart),
         cmocka_unit_test(local_parts_are_quoted_as_postfix_asks_for_them),
+        cmocka_unit_test(a_lax_user_does_not_open_the_road_for_his_extensions),
         cmocka_unit_test(postfix_finds_what_ruleset_find_finds),
     };
 
