@@ -7,6 +7,7 @@
 #include <fcntl.h>
 #include <grp.h>
 #include <pwd.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/file.h>
@@ -17,7 +18,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-enum { DESCRIPTORS_WANTED = 65536, DESCRIPTORS_ENOUGH = 8192, LOCK_TRIES = 300, LOCK_PAUSE_US = 100 * 1000 };
+enum { DESCRIPTORS_WANTED = 65536, DESCRIPTORS_ENOUGH = 8192, LOCK_TRIES = 300, LOCK_PAUSE_NS = 100 * 1000 * 1000 };
 
 static int parent_pipe = -1;            /* to the process that waits for process_ready() */
 
@@ -93,6 +94,19 @@ bool process_folder(const char *path, mode_t mode, const struct identity *who, s
     return true;
 }
 
+/* Pauses a little; true: a signal that ends the daemon (all are blocked by now) has come. */
+static bool told_to_stop(void)
+{
+    struct timespec pause = { .tv_nsec = LOCK_PAUSE_NS };
+    sigset_t ends;
+
+    sigemptyset(&ends);
+    sigaddset(&ends, SIGTERM);
+    sigaddset(&ends, SIGINT);
+    sigaddset(&ends, SIGHUP);
+    return sigtimedwait(&ends, NULL, &pause) > 0;
+}
+
 bool process_lock(const char *control_path, const struct identity *who, struct fault *why)
 {
     char path[512];
@@ -112,7 +126,11 @@ bool process_lock(const char *control_path, const struct identity *who, struct f
         }
         if (tries == 0)
             log_info("waiting for another danelawd to end");
-        usleep(LOCK_PAUSE_US);
+        if (told_to_stop()) {
+            fault_set(why, "%s: told to stop while waiting for another danelawd to end", path);
+            close(lock);
+            return false;
+        }
     }
     return true;                        /* stays open, and locked, until we end */
 }

@@ -9,6 +9,8 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #define CONFIG_PRESET SYSCONFDIR "/danelaw/danelaw.conf"
@@ -131,13 +133,29 @@ static bool load_from(const char *path, struct configuration **ret, int *ret_exi
     return good;
 }
 
+/* An empty configuration; nothing but a regular file is read as one. */
+static bool load_presets(struct configuration **ret, int *ret_exit)
+{
+    int empty = memfd_create("presets", MFD_CLOEXEC);
+    char path[64];
+    bool good;
+
+    snprintf(path, sizeof(path), "/proc/self/fd/%d", empty);
+    if (empty >= 0)
+        fchmod(empty, S_IRUSR);         /* what others may write to is refused, too */
+    good = load_from(path, ret, ret_exit);
+    if (empty >= 0)
+        close(empty);
+    return good;
+}
+
 bool cli_load(const struct cli *c, bool lenient, struct configuration **ret, int *ret_exit)
 {
     if (access(c->config, R_OK) == 0)
         return load_from(c->config, ret, ret_exit);
     if (errno == ENOENT && lenient && !c->config_given) {
         cli_remark("%s does not exist: going by the presets, without any connector", c->config);
-        return load_from("/dev/null", ret, ret_exit);
+        return load_presets(ret, ret_exit);
     }
     *ret_exit = cli_fail(CLI_CONFIG, "%s: cannot read: %s%s", c->config, strerror(errno),
                          errno == EACCES ? "; run this as root, or as a user who may read it" : "");

@@ -148,42 +148,12 @@ static void read_settings(struct reader *r, struct source *s)
     checks_sockets(sockets, spoken, COUNT_OF(sockets));
 }
 
-static bool is_listed(const struct setting_list *list, const char *word)
-{
-    size_t i;
-
-    for (i = 0; i < list->count; i++) {
-        if (strcmp(list->items[i], word) == 0)
-            return true;
-    }
-    return false;
-}
-
-/* Mail on a road of ours, or of the site's, is outbound mail. */
-static void add_mailers(struct configuration *c)
-{
-    struct setting_list *list = &c->settings.milter.mailers;
-    size_t count = ruleset_route_count(c->rules), i;
-    const char **items = arena_take(c->memory, (list->count + count) * sizeof(*items));
-
-    if (list->count > 0)
-        memcpy(items, list->items, list->count * sizeof(*items));
-    list->items = items;
-    for (i = 0; i < count; i++) {
-        const char *transport = ruleset_route_at(c->rules, i)->transport;
-
-        if (!is_listed(list, transport))
-            items[list->count++] = arena_text(c->memory, transport);
-    }
-}
-
 static void read_main(struct reader *r, struct source *s)
 {
     config_setting_t *root = config_root_setting(&s->tree), *connectors;
 
     read_settings(r, s);
     routes_read(r, s, config_setting_get_member(root, "routes"));
-    add_mailers(r->made);
     connectors_defaults(r, s, config_setting_get_member(root, "defaults"));
     connectors = config_setting_get_member(root, "connectors");
     if (connectors != NULL)

@@ -92,6 +92,10 @@ void lists_smart_hosts(const struct group *g, const struct wishes *w, struct con
             continue;
         }
         check_smart_host(g, c, &hop, i);
+        if (c->smart_host_count == CONNECTOR_SMART_HOSTS_MAX) {
+            faults_item(g, "smart_hosts", i, "a connector has at most %d smart hosts; leave some out", CONNECTOR_SMART_HOSTS_MAX);
+            break;
+        }
         hops[c->smart_host_count++] = hop;
     }
 }

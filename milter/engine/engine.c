@@ -177,7 +177,7 @@ static size_t hops_of(const struct connector *c, const struct address *to, struc
 {
     if (c->smart_host_count > 0) {
         *ret = c->smart_hosts;
-        return c->smart_host_count < ENGINE_HOPS_MAX ? c->smart_host_count : ENGINE_HOPS_MAX;
+        return c->smart_host_count;
     }
     *own = next_hop_of(&to->domain);
     own->literal = own->bracketed = to->kind != ADDRESS_DOMAIN;

@@ -217,13 +217,18 @@ void engine_gather(struct engine *e, const struct connector *c, const struct nex
     struct meeting at;
     size_t i;
 
+    if (atomic_load(&e->resolver_broken)) {             /* whatever came would not be believed */
+        for (i = 0; i < count; i++)
+            found[i] = evidence_ref(e->broken);
+        return;
+    }
     mutex_init(&at.lock);
     signal_init(&at.arrived);
     for (i = 0; i < count; i++)
         pair_sit(e, &pairs[i], &at, c, &hops[i], patient);
     for (i = 0; i < count; i++) {
         found[i] = pair_rise(e, &pairs[i], c, patient, deadline_ms);
-        if (found[i] != NULL || (patient && atomic_load(&e->resolver_broken)))
+        if (found[i] != NULL)
             found[i] = engine_trusted(e, found[i]);
     }
     signal_done(&at.arrived);

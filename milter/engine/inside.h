@@ -10,7 +10,7 @@
 
 #include <stdatomic.h>
 
-enum { ENGINE_HOPS_MAX = 16 };
+enum { ENGINE_HOPS_MAX = CONNECTOR_SMART_HOSTS_MAX };
 
 struct engine {
     const struct settings *set;             /* frozen */

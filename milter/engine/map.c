@@ -223,6 +223,10 @@ void engine_ask_map(struct engine *e, enum map_table table, const struct next_ho
         have_dane(ask, evidence_ref(e->no_name));
         return;
     }
+    if (atomic_load(&e->resolver_broken)) {
+        have_dane(ask, evidence_ref(e->broken));        /* whatever came would not be believed */
+        return;
+    }
     start_sts(ask);
     await_dane(ask);
 }

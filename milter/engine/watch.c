@@ -11,7 +11,7 @@
 #include <string.h>
 
 enum {
-    ROUND_MS = 1000,
+    ROUND_MS = 1000, CROWDED_MS = 50,   /* crowded: more is due than may be searched at once */
     SEARCHES_AT_ONCE = 128,             /* more would only queue up behind each other */
     CHECK_GOOD_MS = 60 * 60 * 1000,
     CHECK_BAD_MS = 30 * 1000,
@@ -174,7 +174,7 @@ static void turn_roads(struct engine *e)
 /* Until the next round, or until somebody wakes us; false: stop. */
 static bool rest(struct watch *w)
 {
-    int64_t until = clock_ms() + ROUND_MS;
+    int64_t until = clock_ms() + (room_ahead(w->engine) > 0 ? ROUND_MS : CROWDED_MS);
     bool in_time = true, go_on;
 
     mutex_lock(&w->lock);

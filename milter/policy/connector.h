@@ -27,6 +27,8 @@ struct pattern {
     const char *domain;             /* A-labels */
 };
 
+enum { CONNECTOR_SMART_HOSTS_MAX = 16 };
+
 /* A partner rule. Frozen with its ruleset, but for on_fallback; all pointers live as long as that. */
 struct connector {
     const char *name;               /* "(default)" for the one that answers last */

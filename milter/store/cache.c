@@ -18,6 +18,7 @@
 #include "base/memory.h"
 #include "base/thread.h"
 
+#include <stdatomic.h>
 #include <string.h>
 
 enum {
@@ -36,6 +37,7 @@ struct entry {
     int64_t since;                  /* wall seconds of the last change of state */
     bool searching, wanted, pinned; /* wanted: asked for since the last landing */
     bool doubted;                   /* counts as stale until the next landing */
+    bool ahead;                     /* the search under way is cache_due()'s, not an asker's */
     char key[];
 };
 
@@ -49,6 +51,7 @@ struct shard {
 
 struct cache {
     size_t shard_entries;
+    atomic_size_t first;                /* the shard that cache_due() begins with: each in turn, so that none starves */
     struct shard shards[SHARDS];
 };
 
@@ -262,7 +265,8 @@ static void settle_locked(struct shard *s, struct entry *e, struct evidence *fou
     int64_t life = found->fresh_until - now;
 
     e->searching = e->doubted = false;
-    e->wanted = e->waiters != NULL;
+    e->wanted = e->waiters != NULL || (e->ahead && e->wanted);
+    e->ahead = false;
     s->searching--;
     e->refresh_at = now + (life > 0 ? life - life / 3 : 0);
     if (still_fresh && found->failed) {
@@ -385,6 +389,8 @@ static size_t tend_bucket_locked(struct shard *s, size_t bucket, int64_t now, st
         if (due(e, now)) {
             if (count < room && next_hop_parse(e->key, &ret[count], NULL)) {
                 start_search_locked(s, e);
+                e->ahead = true;
+                e->wanted = false;
                 count++;
             }
         } else if (!e->searching && !e->pinned && e->found != NULL && e->found->fresh_until + FORGET_AFTER < now) {
@@ -408,10 +414,10 @@ static size_t tend_shard(struct shard *s, int64_t now, struct next_hop *ret, siz
 
 size_t cache_due(struct cache *m, int64_t now, struct next_hop *ret, size_t room)
 {
-    size_t count = 0, i;
+    size_t first = atomic_fetch_add(&m->first, 1), count = 0, i;
 
     for (i = 0; i < SHARDS; i++)
-        count += tend_shard(&m->shards[i], now, ret + count, room - count);
+        count += tend_shard(&m->shards[(first + i) % SHARDS], now, ret + count, room - count);
     return count;
 }
 

@@ -1,6 +1,6 @@
 /*
  * Invariants:
- *  1. A file that isn't ours, is broken, or is newer than we are, is renamed, never written to: neither by a checkpoint
+ *  1. A file that isn't ours, is broken, or is newer than we are, is renamed, never written to, not even by a checkpoint
  *     when it is closed. Its -wal and -shm go with it, so that it can still be opened under its new name.
  *  2. A file is ours if its user_version is a schema of ours, or if it is empty. The schema changes in one transaction.
  *  3. Only what says that the file is broken moves it. A full, read-only or failing disk leaves it where it is.
@@ -11,6 +11,7 @@
 #include "base/log.h"
 #include "base/memory.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -22,6 +23,7 @@
 enum {
     PATH_SIZE = 4096,
     PATIENCE_MS = 1000,                     /* with another process that writes; at start somebody waits for us */
+    ASIDE_MOST = 20,                        /* broken files, each up to four parts; a bad disk makes ever more of them */
     WHOLE_CHECK_MOST = 64 * 1024 * 1024,    /* octets; of a larger file only what start-up needs is checked */
 };
 
@@ -65,6 +67,21 @@ static bool any_part_there(const char *directory, const char *behind)
     return false;
 }
 
+static size_t count_asides(const char *directory)
+{
+    static const char start[] = "danelaw.db.corrupt-";
+    DIR *folder = opendir(directory);
+    struct dirent *found;
+    size_t count = 0;
+
+    if (folder == NULL)
+        return 0;                               /* then nothing can be renamed in it either */
+    while ((found = readdir(folder)) != NULL)
+        count += strncmp(found->d_name, start, sizeof(start) - 1) == 0 && strchr(found->d_name + sizeof(start), '-') == NULL;
+    closedir(folder);
+    return count;
+}
+
 /* A name that is still free; two may break in one second. */
 static void name_aside(const char *directory, char *ret, size_t size)
 {
@@ -85,6 +102,9 @@ bool file_set_aside(const char *directory, const char *reason, struct fault *why
     char aside[48], behind[64], from[PATH_SIZE], to[PATH_SIZE];
     size_t i;
 
+    if (count_asides(directory) >= ASIDE_MOST)
+        return fault_set(why, "%.200s/danelaw.db: %.100s; there are %d such files already, move them away", directory, reason,
+                         ASIDE_MOST);
     name_aside(directory, aside, sizeof(aside));
     for (i = 0; i < COUNT_OF(parts); i++) {
         snprintf(behind, sizeof(behind), "%s%s", aside, parts[i]);

@@ -14,8 +14,8 @@
 #include "base/log.h"
 #include "base/memory.h"
 #include "base/thread.h"
+#include "store/rows.h"
 
-#include <sqlite3.h>
 #include <string.h>
 
 enum {
@@ -26,10 +26,7 @@ enum {
 struct entry {
     struct entry *next;
     uint64_t hash;
-    struct domain domain;
-    struct kept_policy kept;
-    char *body;                             /* as it was fetched */
-    size_t length;
+    struct row row;
     bool queued;
 };
 
@@ -54,8 +51,7 @@ static struct policies *ref(struct policies *p)
 
 static void entry_free(struct entry *e)
 {
-    sts_policy_unref(e->kept.policy);
-    free(e->body);
+    row_done(&e->row);
     free(e);
 }
 
@@ -88,7 +84,7 @@ static struct entry **find_locked(struct policies *p, const struct domain *domai
 {
     struct entry **at = &p->buckets[hash & (p->room - 1)];
 
-    while (*at != NULL && ((*at)->hash != hash || !domain_equal(&(*at)->domain, domain)))
+    while (*at != NULL && ((*at)->hash != hash || !domain_equal(&(*at)->row.domain, domain)))
         at = &(*at)->next;
     return at;
 }
@@ -122,7 +118,7 @@ static struct kept_policy share(const struct kept_policy *kept)
 /* About what the entry takes: itself, the body, and the list of names that was made of it. */
 static uint64_t octets_of(const struct entry *e)
 {
-    return sizeof(*e) + sizeof(struct sts_policy) + 2 * e->length + e->kept.policy->mx_count * sizeof(char *);
+    return sizeof(*e) + sizeof(struct sts_policy) + 2 * e->row.length + e->row.kept.policy->mx_count * sizeof(char *);
 }
 
 static struct entry *cut_locked(struct policies *p, struct entry **at) HOLDING(p->lock)
@@ -142,7 +138,7 @@ static struct entry *place_locked(struct policies *p, struct entry *e) HOLDING(p
 
     if (p->used >= p->room)
         grow_locked(p);
-    at = find_locked(p, &e->domain, e->hash);
+    at = find_locked(p, &e->row.domain, e->hash);
     if (*at != NULL) {
         old = cut_locked(p, at);
         e->queued = old->queued;
@@ -165,8 +161,8 @@ static struct entry **victim_locked(struct policies *p, const struct entry *newc
         for (at = &p->buckets[i]; *at != NULL; at = &(*at)->next) {
             if (*at == newcomer)
                 continue;
-            if (found == NULL || (fattest ? (*at)->length > (*found)->length
-                                          : (*at)->kept.expires_at < (*found)->kept.expires_at))
+            if (found == NULL || (fattest ? (*at)->row.length > (*found)->row.length
+                                          : (*at)->row.kept.expires_at < (*found)->row.kept.expires_at))
                 found = at;
         }
     }
@@ -185,18 +181,12 @@ static struct entry *make_room_locked(struct policies *p, const struct entry *ne
     return at == NULL ? NULL : cut_locked(p, at);
 }
 
-static struct entry *entry_new(const struct domain *domain, const char *id, struct sts_policy *policy, const char *body,
-                               size_t length)
+static struct entry *entry_new(struct row row)
 {
     struct entry *e = mem_zero(sizeof(*e));
 
-    e->hash = hash_of(domain);
-    e->domain = *domain;
-    e->kept.policy = sts_policy_ref(policy);
-    strncpy(e->kept.id, id, sizeof(e->kept.id) - 1);
-    e->body = mem_array(length + 1, 1);
-    memcpy(e->body, body, length);
-    e->length = length;
+    e->hash = hash_of(&row.domain);
+    e->row = row;
     return e;
 }
 
@@ -217,7 +207,7 @@ static void job_free(struct store_job *self)
     free(job);
 }
 
-static void push(struct policies *p, struct job job, bool (*run)(struct store_job *self, struct store_writer *w))
+static void push(struct policies *p, struct job job, bool (*run)(struct store_job *self, struct writer *w))
 {
     struct job *made = mem_zero(sizeof(*made));
 
@@ -228,64 +218,35 @@ static void push(struct policies *p, struct job job, bool (*run)(struct store_jo
     store_push(p->store, &made->job);
 }
 
-/* What is to be written; entry_free() ends it. NULL: the domain has none. */
-static struct entry *snapshot(struct policies *p, const struct domain *domain)
+/* What is to be written; row_done() ends it. false: the domain has none. */
+static bool snapshot(struct policies *p, const struct domain *domain, struct row *ret)
 {
-    struct entry *copy = NULL, *e;
+    struct entry *e;
 
     mutex_lock(&p->lock);
     e = *find_locked(p, domain, hash_of(domain));
     if (e != NULL) {
-        copy = entry_new(domain, e->kept.id, e->kept.policy, e->body, e->length);
-        copy->kept.fetched_at = e->kept.fetched_at;
-        copy->kept.checked_at = e->kept.checked_at;
-        copy->kept.expires_at = e->kept.expires_at;
+        *ret = row_copy(&e->row);
         e->queued = false;
     }
     mutex_unlock(&p->lock);
-    return copy;
-}
-
-static bool delete_row(struct store_writer *w, const struct domain *domain)
-{
-    sqlite3_stmt *statement = store_prepare(w, "DELETE FROM policies WHERE domain = ?1");
-
-    if (statement == NULL)
-        return false;
-    sqlite3_bind_text(statement, 1, domain->name, domain->length, SQLITE_STATIC);
-    return store_step(w, statement);
-}
-
-static bool write_row(struct store_writer *w, const struct entry *e)
-{
-    sqlite3_stmt *statement = store_prepare(w,
-                                            "INSERT OR REPLACE INTO policies "
-                                            "(domain, id, body, fetched_at, checked_at, expires_at) "
-                                            "VALUES (?1, ?2, ?3, ?4, ?5, ?6)");
-
-    if (statement == NULL)
-        return false;
-    sqlite3_bind_text(statement, 1, e->domain.name, e->domain.length, SQLITE_STATIC);
-    sqlite3_bind_text(statement, 2, e->kept.id, -1, SQLITE_STATIC);
-    sqlite3_bind_blob64(statement, 3, e->body, e->length, SQLITE_STATIC);
-    sqlite3_bind_int64(statement, 4, e->kept.fetched_at);
-    sqlite3_bind_int64(statement, 5, e->kept.checked_at);
-    sqlite3_bind_int64(statement, 6, e->kept.expires_at);
-    return store_step(w, statement);
+    return e != NULL;
 }
 
 /* Makes the row what memory says now. */
-static bool sync_row(struct policies *p, struct store_writer *w, const struct domain *domain)
+static bool sync_row(struct policies *p, struct writer *w, const struct domain *domain)
 {
-    struct entry *e = snapshot(p, domain);
-    bool good = e == NULL ? delete_row(w, domain) : write_row(w, e);
+    struct row row;
+    bool good;
 
-    if (e != NULL)
-        entry_free(e);
+    if (!snapshot(p, domain, &row))
+        return rows_delete(w, domain);
+    good = rows_write(w, &row);
+    row_done(&row);
     return good;
 }
 
-static bool run_sync(struct store_job *self, struct store_writer *w)
+static bool run_sync(struct store_job *self, struct writer *w)
 {
     struct job *job = (struct job *)self;
 
@@ -297,15 +258,9 @@ static void push_sync(struct policies *p, const struct domain *domain)
     push(p, (struct job){ .domain = *domain }, run_sync);
 }
 
-static bool run_purge(struct store_job *self, struct store_writer *w)
+static bool run_purge(struct store_job *self, struct writer *w)
 {
-    struct job *job = (struct job *)self;
-    sqlite3_stmt *statement = store_prepare(w, "DELETE FROM policies WHERE expires_at <= ?1");
-
-    if (statement == NULL)
-        return false;
-    sqlite3_bind_int64(statement, 1, job->now);
-    return store_step(w, statement);
+    return rows_delete_expired(w, ((struct job *)self)->now);
 }
 
 /* Gives the names of all entries. */
@@ -319,18 +274,17 @@ static struct domain *names(struct policies *p, size_t *ret_count)
     list = mem_array(p->used + 1, sizeof(*list));
     for (i = 0; i < p->room; i++) {
         for (e = p->buckets[i]; e != NULL; e = e->next)
-            list[n++] = e->domain;
+            list[n++] = e->row.domain;
     }
     mutex_unlock(&p->lock);
     *ret_count = n;
     return list;
 }
 
-static bool run_rewrite(struct store_job *self, struct store_writer *w)
+static bool run_rewrite(struct store_job *self, struct writer *w)
 {
     struct job *job = (struct job *)self;
-    sqlite3_stmt *statement = store_prepare(w, "DELETE FROM policies");
-    bool good = statement != NULL && store_step(w, statement);
+    bool good = rows_delete_all(w);
     struct domain *list;
     size_t count, i;
 
@@ -346,41 +300,9 @@ static bool run_rewrite(struct store_job *self, struct store_writer *w)
 /* Reading */
 
 struct loading {
-    struct store_query query;
     struct policies *p;
-    int64_t now;
     size_t count;
 };
-
-static bool read_name(sqlite3_stmt *row, struct domain *ret)
-{
-    const char *name = (const char *)sqlite3_column_text(row, 0);
-
-    return name != NULL && domain_parse(name, ret, NULL) && strcmp(ret->name, name) == 0;
-}
-
-/* Gives what the row says, or NULL. */
-static struct entry *read_row(sqlite3_stmt *row, const struct domain *domain, struct fault *why)
-{
-    const char *id = (const char *)sqlite3_column_text(row, 1);
-    const char *body = sqlite3_column_blob(row, 2);
-    size_t length = (size_t)sqlite3_column_bytes(row, 2);
-    struct sts_policy *policy;
-    struct entry *e;
-
-    if (id == NULL || strlen(id) >= STS_ID_SIZE || body == NULL) {
-        fault_set(why, "the record is incomplete");
-        return NULL;
-    }
-    if (!sts_policy_parse(body, length, &policy, why))
-        return NULL;
-    e = entry_new(domain, id, policy, body, length);
-    sts_policy_unref(policy);
-    e->kept.fetched_at = sqlite3_column_int64(row, 3);
-    e->kept.checked_at = sqlite3_column_int64(row, 4);
-    e->kept.expires_at = sqlite3_column_int64(row, 5);
-    return e;
-}
 
 /* What memory has is newer. false: e is not needed. */
 static bool adopt(struct policies *p, struct entry *e)
@@ -388,58 +310,41 @@ static bool adopt(struct policies *p, struct entry *e)
     bool wanted;
 
     mutex_lock(&p->lock);
-    wanted = p->used < p->most && *find_locked(p, &e->domain, e->hash) == NULL;
+    wanted = p->used < p->most && *find_locked(p, &e->row.domain, e->hash) == NULL;
     if (wanted)
         place_locked(p, e);
     mutex_unlock(&p->lock);
     return wanted;
 }
 
-static bool load_row(struct store_query *self, sqlite3_stmt *row)
+static void load_row(void *self, struct row row)
 {
-    struct loading *l = (struct loading *)self;
-    struct domain domain;
-    struct fault why;
-    struct entry *e;
+    struct loading *l = self;
+    struct domain domain = row.domain;
+    struct entry *e = entry_new(row);
 
-    if (!read_name(row, &domain)) {
-        log_warning("store: a policy is kept under what is no domain name; passed over");
-        return true;
-    }
-    e = read_row(row, &domain, &why);
-    if (e == NULL) {
-        log_warning("store: the policy of %s can't be read any more and is dropped: %s", domain.name, why.text);
-        push_sync(l->p, &domain);
-        return true;
-    }
     if (adopt(l->p, e)) {
         l->count++;
     } else {
         entry_free(e);
         push_sync(l->p, &domain);           /* past the limit, or memory knows better */
     }
-    return true;
 }
 
-static void bind_now(struct store_query *self, sqlite3_stmt *statement)
+static void drop_row(void *self, const struct domain *domain, const struct fault *why)
 {
-    struct loading *l = (struct loading *)self;
+    struct loading *l = self;
 
-    sqlite3_bind_int64(statement, 1, l->now);
+    log_warning("store: the policy of %s can't be read any more and is dropped: %s", domain->name, why->text);
+    push_sync(l->p, domain);
 }
 
-/* Past the limit, those that expire last stay. */
 static void load(struct policies *p, int64_t now)
 {
-    struct loading l = { .query = { .sql = "SELECT domain, id, body, fetched_at, checked_at, expires_at FROM policies "
-                                           "WHERE expires_at > ?1 ORDER BY expires_at DESC",
-                                    .bind = bind_now,
-                                    .row = load_row },
-                         .p = p,
-                         .now = now };
+    struct loading l = { .p = p };
     int64_t start = clock_ms();
     struct fault why;
-    bool loaded = store_read(p->store, &l.query, &why);
+    bool loaded = rows_read(p->store, now, load_row, drop_row, &l, &why);
 
     if (loaded)
         log_info("store: %zu policies read in %lld ms", l.count, (long long)(clock_ms() - start));
@@ -509,9 +414,9 @@ bool policies_get(struct policies *p, const struct domain *domain, int64_t now, 
 
     mutex_lock(&p->lock);
     e = *find_locked(p, domain, hash);
-    found = e != NULL && e->kept.expires_at > now;
+    found = e != NULL && e->row.kept.expires_at > now;
     if (found)
-        *ret = share(&e->kept);
+        *ret = share(&e->row.kept);
     mutex_unlock(&p->lock);
     return found;
 }
@@ -523,7 +428,7 @@ static void forget(struct policies *p, struct entry *e)
 
     for (; e != NULL; e = next) {
         next = e->next;
-        push_sync(p, &e->domain);
+        push_sync(p, &e->row.domain);
         entry_free(e);
     }
 }
@@ -550,9 +455,9 @@ bool policies_put(struct policies *p, const struct domain *domain, const char *i
         return false;
     }
     purge_if_due(p, now);
-    e = entry_new(domain, id, policy, body, length);
-    e->kept.fetched_at = e->kept.checked_at = now;
-    e->kept.expires_at = now + policy->max_age;
+    e = entry_new(row_new(domain, id, policy, body, length));
+    e->row.kept.fetched_at = e->row.kept.checked_at = now;
+    e->row.kept.expires_at = now + policy->max_age;
     mutex_lock(&p->lock);
     old = place_locked(p, e);
     push_it = !e->queued;
@@ -578,10 +483,10 @@ bool policies_touch(struct policies *p, const struct domain *domain, int64_t now
 
     mutex_lock(&p->lock);
     e = *find_locked(p, domain, hash);
-    found = e != NULL && e->kept.expires_at > now;
+    found = e != NULL && e->row.kept.expires_at > now;
     if (found) {
-        e->kept.fetched_at = e->kept.checked_at = now;
-        e->kept.expires_at = now + e->kept.policy->max_age;
+        e->row.kept.fetched_at = e->row.kept.checked_at = now;
+        e->row.kept.expires_at = now + e->row.kept.policy->max_age;
         push_it = !e->queued;
         e->queued = true;
     }
@@ -599,7 +504,7 @@ void policies_checked(struct policies *p, const struct domain *domain, int64_t n
     mutex_lock(&p->lock);
     e = *find_locked(p, domain, hash);
     if (e != NULL)
-        e->kept.checked_at = now;
+        e->row.kept.checked_at = now;
     mutex_unlock(&p->lock);
 }
 
@@ -629,7 +534,7 @@ void policies_purge(struct policies *p, int64_t now)
     p->purge_at = now + PURGE_EVERY;
     for (i = 0; i < p->room; i++) {
         for (at = &p->buckets[i]; *at != NULL;) {
-            if ((*at)->kept.expires_at > now) {
+            if ((*at)->row.kept.expires_at > now) {
                 at = &(*at)->next;
                 continue;
             }
@@ -667,8 +572,8 @@ static struct listed *list(struct policies *p, int64_t now, size_t *ret_count)
     all = mem_array(p->used + 1, sizeof(*all));
     for (i = 0; i < p->room; i++) {
         for (e = p->buckets[i]; e != NULL; e = e->next) {
-            if (e->kept.expires_at > now)
-                all[n++] = (struct listed){ e->domain, share(&e->kept) };
+            if (e->row.kept.expires_at > now)
+                all[n++] = (struct listed){ e->row.domain, share(&e->row.kept) };
         }
     }
     mutex_unlock(&p->lock);

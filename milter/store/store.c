@@ -17,6 +17,7 @@
 #include "base/memory.h"
 #include "base/thread.h"
 #include "store/file.h"
+#include "store/writer.h"
 
 enum {
     BATCH = 500,                        /* jobs in one transaction */
@@ -25,33 +26,20 @@ enum {
     SAY_DROPS_MS = 60 * 1000,
     CLOSE_MS = 2000,
     CLOSE_MORE_MS = 1000,               /* for the disk, past CLOSE_MS */
-    PATIENCE_MS = 3000,                 /* with another process that writes */
     MOST_DISPENSABLE = 16384,           /* waiting */
     MOST_WAITING = 65536,
-    STATEMENTS = 32,
-};
-
-/* The writer's side of the file. Writer's thread only. */
-struct store_writer {
-    sqlite3 *db;                        /* NULL: there is no file now */
-    struct {
-        const char *sql;
-        sqlite3_stmt *statement;
-    } ready[STATEMENTS];
-    size_t ready_count;
-    int code;                           /* why the job at work failed */
-    struct fault why;
-    bool failing;
-    bool last_try;                      /* made, while stopping */
-    int64_t retry_at;
-    int64_t aside_at;                   /* when a broken file was last moved away; 0: never */
 };
 
 struct store {
     char *directory;                    /* frozen */
-    struct store_writer w;              /* writer's thread only */
-    uint64_t said_drops;                /* writer's thread only, as said_at */
+    /* writer's thread only */
+    struct writer w;
+    bool failing, last_try;             /* last_try: made, while stopping */
+    int64_t retry_at;
+    int64_t aside_at;                   /* when a broken file was last moved away; 0: never */
+    uint64_t said_drops;
     int64_t said_at;
+    /* any thread */
     pthread_t thread;
     struct mutex lock;
     struct signal work, left;
@@ -64,69 +52,6 @@ struct store {
     bool stopping GUARDED_BY(lock), finished GUARDED_BY(lock);
     int64_t stop_at GUARDED_BY(lock);
 };
-
-/* The connection */
-
-static void close_file(struct store_writer *w, bool broken)
-{
-    size_t i;
-
-    for (i = 0; i < w->ready_count; i++)
-        sqlite3_finalize(w->ready[i].statement);
-    w->ready_count = 0;
-    if (broken)
-        file_close_broken(w->db);
-    else
-        sqlite3_close_v2(w->db);
-    w->db = NULL;
-}
-
-static bool note(struct store_writer *w, int code, const char *doing)
-{
-    w->code = code;
-    return fault_set(&w->why, "%s: %s", doing, w->db != NULL ? sqlite3_errmsg(w->db) : sqlite3_errstr(code));
-}
-
-struct sqlite3_stmt *store_prepare(struct store_writer *w, const char *sql)
-{
-    sqlite3_stmt *statement;
-    size_t i;
-    int code;
-
-    for (i = 0; i < w->ready_count; i++) {
-        if (w->ready[i].sql == sql)
-            return w->ready[i].statement;
-    }
-    if (w->ready_count == STATEMENTS) {
-        note(w, SQLITE_MISUSE, "too many statements");
-        return NULL;
-    }
-    code = sqlite3_prepare_v3(w->db, sql, -1, SQLITE_PREPARE_PERSISTENT, &statement, NULL);
-    if (code != SQLITE_OK) {
-        note(w, code, "preparing a statement");
-        return NULL;
-    }
-    w->ready[w->ready_count].sql = sql;
-    w->ready[w->ready_count++].statement = statement;
-    return statement;
-}
-
-bool store_step(struct store_writer *w, struct sqlite3_stmt *statement)
-{
-    int code = sqlite3_step(statement);
-    bool good = code == SQLITE_DONE || note(w, code, "writing");
-
-    sqlite3_reset(statement);
-    sqlite3_clear_bindings(statement);
-    return good;
-}
-
-static bool say(struct store_writer *w, const char *sql)
-{
-    int code = sqlite3_exec(w->db, sql, NULL, NULL, NULL);
-
-    return code == SQLITE_OK || note(w, code, "writing");
-}
 
 /* Failing and recovering */
 
@@ -142,18 +67,18 @@ static void set_good(struct store *s, bool good)
 
 static void fail(struct store *s)
 {
-    if (!s->w.failing)
+    if (!s->failing)
         log_error("store: %s; running on from memory, trying again every %d s", s->w.why.text, RETRY_MS / 1000);
-    s->w.failing = true;
-    s->w.retry_at = clock_ms() + RETRY_MS;
+    s->failing = true;
+    s->retry_at = clock_ms() + RETRY_MS;
     set_good(s, false);
 }
 
 static void recover(struct store *s)
 {
-    if (s->w.failing)
+    if (s->failing)
         log_warning("store: %s/danelaw.db can be written again", s->directory);
-    s->w.failing = false;
+    s->failing = false;
     set_good(s, true);
 }
 
@@ -178,17 +103,9 @@ static void renew(struct store *s)
         watcher->renewed(watcher);
 }
 
-static bool open_file(struct store *s)
-{
-    if (!file_open(s->directory, &s->w.db, &s->w.why))
-        return false;
-    sqlite3_busy_timeout(s->w.db, PATIENCE_MS);
-    return true;
-}
-
 static bool open_anew(struct store *s)
 {
-    if (!open_file(s)) {
+    if (!writer_open(&s->w, s->directory)) {
         fail(s);
         return false;
     }
@@ -202,12 +119,12 @@ static bool replace_file(struct store *s)
     int64_t now = clock_ms();
     struct fault reason = s->w.why;
 
-    close_file(&s->w, true);
-    if (s->w.aside_at != 0 && now < s->w.aside_at + RETRY_MS) {
+    writer_close(&s->w, true);
+    if (s->aside_at != 0 && now < s->aside_at + RETRY_MS) {
         fail(s);                                /* whatever breaks them won't be helped by ever more files */
         return false;
     }
-    s->w.aside_at = now;
+    s->aside_at = now;
     if (!file_set_aside(s->directory, reason.text, &s->w.why)) {
         fail(s);
         return false;
@@ -231,11 +148,11 @@ static bool tend_file(struct store *s)
 {
     bool suspect = take_suspicion(s);
 
-    if (s->w.failing && clock_ms() < s->w.retry_at)
+    if (s->failing && clock_ms() < s->retry_at)
         return false;
     if (s->w.db != NULL && file_moved(s->w.db)) {
         log_error("store: %s/danelaw.db was moved or deleted; it is made anew", s->directory);
-        close_file(&s->w, true);
+        writer_close(&s->w, true);
     }
     if (s->w.db != NULL && suspect) {
         fault_set(&s->w.why, "it is damaged");
@@ -268,7 +185,7 @@ static bool run_jobs(struct store *s, struct store_job *batch, struct store_job 
 
     *ret_culprit = NULL;
     s->w.code = SQLITE_OK;
-    if (!say(&s->w, "BEGIN IMMEDIATE"))
+    if (!writer_say(&s->w, "BEGIN IMMEDIATE"))
         return false;
     for (job = batch; job != NULL; job = job->next) {
         if (!job->run(job, &s->w)) {
@@ -276,7 +193,7 @@ static bool run_jobs(struct store *s, struct store_job *batch, struct store_job 
             return false;
         }
     }
-    return say(&s->w, "COMMIT");
+    return writer_say(&s->w, "COMMIT");
 }
 
 static void count(struct store *s, uint64_t written, uint64_t dropped)
@@ -325,7 +242,7 @@ static bool face_failure(struct store *s)
     if (file_broken(code))
         return replace_file(s);
     if (code != SQLITE_FULL && code != SQLITE_BUSY && code != SQLITE_LOCKED)
-        close_file(&s->w, false);
+        writer_close(&s->w, false);
     fail(s);
     return false;
 }
@@ -340,8 +257,7 @@ static void write_batch(struct store *s, struct store_job **batch)
             free_written(s, batch);
             break;
         }
-        if (!sqlite3_get_autocommit(s->w.db))
-            sqlite3_exec(s->w.db, "ROLLBACK", NULL, NULL, NULL);
+        writer_undo(&s->w);
         if (culprit != NULL && job_at_fault(s->w.code))
             drop_culprit(s, batch, culprit);
         else if (!face_failure(s))
@@ -353,15 +269,14 @@ static void write_batch(struct store *s, struct store_job **batch)
 /* Without a file to show for it, only a write proves that the disk takes something again. */
 static bool prove(struct store *s)
 {
-    if (!s->w.failing)
+    if (!s->failing)
         return true;
     s->w.code = SQLITE_OK;
-    if (say(&s->w, "BEGIN IMMEDIATE; CREATE TABLE proof (x); DROP TABLE proof; COMMIT")) {
+    if (writer_say(&s->w, "BEGIN IMMEDIATE; CREATE TABLE proof (x); DROP TABLE proof; COMMIT")) {
         recover(s);
         return true;
     }
-    if (!sqlite3_get_autocommit(s->w.db))
-        sqlite3_exec(s->w.db, "ROLLBACK", NULL, NULL, NULL);
+    writer_undo(&s->w);
     face_failure(s);
     return false;
 }
@@ -428,19 +343,19 @@ static void thin_out(struct store *s)
 
 static bool something_to_do_locked(struct store *s, int64_t now) HOLDING(s->lock)
 {
-    if (s->w.failing)
-        return now >= s->w.retry_at;
+    if (s->failing)
+        return now >= s->retry_at;
     return s->first != NULL || s->suspect || s->renew;
 }
 
 /* What waits is written while there is time; a failing disk gets one more chance. */
 static bool go_on_stopping_locked(struct store *s, int64_t now) HOLDING(s->lock)
 {
-    bool go_on = s->first != NULL && now < s->stop_at && !(s->w.failing && s->w.last_try);
+    bool go_on = s->first != NULL && now < s->stop_at && !(s->failing && s->last_try);
 
-    if (go_on && s->w.failing) {
-        s->w.last_try = true;
-        s->w.retry_at = now;
+    if (go_on && s->failing) {
+        s->last_try = true;
+        s->retry_at = now;
     }
     return go_on;
 }
@@ -458,8 +373,8 @@ static bool await_work(struct store *s)
             break;
         if (!something_to_do_locked(s, now)) {
             since = 0;
-            if (s->w.failing)
-                signal_wait_until(&s->work, &s->lock, s->w.retry_at);
+            if (s->failing)
+                signal_wait_until(&s->work, &s->lock, s->retry_at);
             else
                 signal_wait(&s->work, &s->lock);
             continue;
@@ -506,7 +421,7 @@ static void work_off(struct store *s)
         return;
     write_batch(s, &batch);
     give_back(s, batch);
-    if (!s->w.failing)
+    if (!s->failing)
         renew(s);
 }
 
@@ -518,7 +433,7 @@ static void *writer_body(void *argument)
         work_off(s);
         say_drops(s);
     }
-    close_file(&s->w, false);
+    writer_close(&s->w, false);
     mutex_lock(&s->lock);
     s->finished = true;
     signal_all(&s->left);
@@ -538,7 +453,7 @@ struct store *store_open(const struct settings *set)
     mutex_init(&s->lock);
     signal_init(&s->work);
     signal_init(&s->left);
-    if (open_file(s))
+    if (writer_open(&s->w, s->directory))
         recover(s);
     else
         fail(s);
@@ -620,12 +535,12 @@ void store_push(struct store *s, struct store_job *job)
         *s->last = job;
         s->last = &job->next;
         s->waiting++;
-        if (s->waiting == 1 || s->waiting == BATCH || !s->status.good)
-            signal_one(&s->work);
     } else {
         s->status.dropped++;
         s->renew |= !job->dispensable;
     }
+    if (s->waiting == 1 || s->waiting == BATCH || !s->status.good)
+        signal_one(&s->work);
     mutex_unlock(&s->lock);
     if (!room)
         job->free(job);

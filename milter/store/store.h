@@ -14,14 +14,14 @@
  * once, keeps what must be kept and tries again now and then; all else runs on from memory.
  */
 struct store;
+struct writer;
 struct sqlite3_stmt;
-struct store_writer;
 
 /* Something to write. The store takes it, and calls free exactly once, also where run was never called. */
 struct store_job {
-    /* Binds and steps statements of w on the writer's thread, in a transaction with other jobs; false: w knows why. May
-       be called again after a batch that failed, unless the job is dispensable. */
-    bool (*run)(struct store_job *self, struct store_writer *w);
+    /* Binds and steps statements of w (store/writer.h) on the writer's thread, in a transaction with other jobs; false: w
+       knows why. Called again after a batch that failed, unless the job is dispensable. */
+    bool (*run)(struct store_job *self, struct writer *w);
     void (*free)(struct store_job *self);
     bool dispensable;                   /* dropped (and counted) where it can't be written at once */
     struct store_job *next;             /* the store's own */
@@ -64,11 +64,5 @@ void store_watch(struct store *s, struct store_watcher *w);
 /* On the caller's thread, on a connection of its own, which never waits for the writer. Also reads a file that can't be
    written. false: nothing could be read, or not all of it. */
 bool store_read(struct store *s, struct store_query *q, struct fault *why);
-
-/* For jobs, on the writer's thread. sql lives as long as the store (a literal): it is prepared once, and found by its
-   address. Borrowed; NULL: the batch fails. */
-struct sqlite3_stmt *store_prepare(struct store_writer *w, const char *sql);
-/* One step of a statement that gives no rows; ready to be bound again. false: the batch fails. */
-bool store_step(struct store_writer *w, struct sqlite3_stmt *statement);
 
 #endif

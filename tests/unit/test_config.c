@@ -46,20 +46,6 @@ static void values_are_read_in_every_spelling(void **state)
     config_free(c);
 }
 
-static void every_transport_of_a_route_carries_mail_out(void **state)
-{
-    struct configuration *c = load_good("routes = { a = { transport = \"relay\"; }; b = { transport = \"smtp\"; }; };");
-    const struct setting_list *list = &c->settings.milter.mailers;
-    static const char *const wanted[] = { "smtp", "esmtp", "smtp8", "dsmtp", "danelaw-dane", "danelaw-sts", "danelaw", "relay" };
-    size_t i;
-
-    (void)state;
-    assert_int_equal(list->count, COUNT_OF(wanted));
-    for (i = 0; i < COUNT_OF(wanted); i++)
-        assert_string_equal(list->items[i], wanted[i]);
-    config_free(c);
-}
-
 static void all_faults_are_found_at_once_with_their_lines(void **state)
 {
     (void)state;
