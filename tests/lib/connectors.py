@@ -4,7 +4,8 @@ import table
 
 
 def connector(name, recipients, **more):
-    return {"name": name, "recipients": [recipients] if isinstance(recipients, str) else list(recipients), **more}
+    patterns = [recipients] if isinstance(recipients, str) else list(recipients)
+    return {"name": name, "recipients": patterns, **more}
 
 
 def mandatory(*recipients, name=None, **more):

@@ -53,7 +53,8 @@ class Danelawd:
             if group is None:
                 settings.pop(name, None)
             elif isinstance(group, dict):
-                settings[name] = {k: v for k, v in {**settings.get(name, {}), **group}.items() if v is not None}
+                merged = {**settings.get(name, {}), **group}
+                settings[name] = {k: v for k, v in merged.items() if v is not None}
             else:
                 settings[name] = group
         self.settings = settings
@@ -128,6 +129,11 @@ class Danelawd:
     def cli(self, *argv, conf=CONF, timeout=120):
         return subprocess.run([BUILD + "/danelaw", "-c", conf, *argv], capture_output=True, text=True,
                               timeout=timeout, check=False)
+
+    def test(self):
+        """danelawd -t"""
+        return subprocess.run([BUILD + "/danelawd", "-t", "-c", CONF], capture_output=True, text=True,
+                              check=False)
 
     def ask(self, *argv, **more):
         """The command's --json answer: a list of objects."""

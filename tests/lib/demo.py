@@ -1,5 +1,5 @@
 #!/usr/bin/python3
-"""The demonstration behind contrib/demo: real mail to partners in every state, and a table of what became of it.
+"""The demonstration behind contrib/demo: real mail to partners in every state, and what became of it.
 
 usage: demo.py [--keep] | --in [COMMAND...] | --stop
 """
@@ -39,9 +39,10 @@ def outside(arguments):
     os.set_inheritable(done_write, True)
     more = {DONE: str(done_write), "DEMO_WIDTH": str(shutil.get_terminal_size((140, 24)).columns),
             "DEMO_TTY": "1" if sys.stdout.isatty() else ""}
-    lab = subprocess.Popen(namespace.command(os.path.abspath(__file__), *arguments), stdin=subprocess.DEVNULL,
-                           stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env={**namespace.environment(), **more},
-                           pass_fds=[done_write], start_new_session=True)
+    lab = subprocess.Popen(namespace.command(os.path.abspath(__file__), *arguments),
+                           stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                           env={**namespace.environment(), **more}, pass_fds=[done_write],
+                           start_new_session=True)
     os.close(done_write)
     try:
         finished = pass_on(lab.stdout.fileno(), done_read)
@@ -97,7 +98,8 @@ def look_inside(command):
         print(f"No demonstration is running.  Start one: {ME} --keep")
         return 1
     path = "/run/lab/bin:" + namespace.environment()["PATH"]
-    os.execvp("nsenter", ["nsenter", "--target", first_inside(pid), "--net", "--mount", "--uts", "--ipc", "--pid", "--",
+    namespaces = ["--net", "--mount", "--uts", "--ipc", "--pid"]
+    os.execvp("nsenter", ["nsenter", "--target", first_inside(pid), *namespaces, "--",
                           "env", "PATH=" + path, *(command or ["bash", "--norc"])])
 
 
@@ -117,7 +119,8 @@ def stop():
 class Teller:
     """Speaks to a person: progress while it works, then tables."""
 
-    COLOURS = {"delivered": "32", "refused": "33", "held": "33", "bounced": "36", "LEAK": "1;31", "lost": "1;31"}
+    COLOURS = {"delivered": "32", "refused": "33", "held": "33", "bounced": "36", "LEAK": "1;31",
+               "lost": "1;31"}
 
     def __init__(self):
         self.tty = os.environ.get("DEMO_TTY") == "1"
@@ -160,7 +163,8 @@ class Teller:
         cells = [textwrap.wrap(text, width) or [""] for text, width in zip(row, widths + [left])]
         for number in range(max(map(len, cells))):
             words = [cell[number] if number < len(cell) else "" for cell in cells]
-            print("  ".join([self.paint(f"{w:{width}}") for w, width in zip(words, widths)] + [words[-1]]).rstrip())
+            painted = [self.paint(f"{w:{width}}") for w, width in zip(words, widths)]
+            print("  ".join(painted + [words[-1]]).rstrip())
 
     def notes(self, title, lines):
         print("\n" + self.bold(title))
@@ -190,15 +194,14 @@ def inside(arguments):
         states = {c["recipients"][0]: c["dane"] for c in world.danelawd.ask("connectors")}
         teller.progress("killing danelawd (-9), and sending again")
         world.danelawd.kill()
-        dead = deliver(world, teller, letters, [table.BY_NAME[n] for n in ("good311", "notlsa", "bogus")], "mandatory",
-                       local=True)
+        some = [table.BY_NAME[name] for name in ("good311", "notlsa", "bogus")]
+        dead = deliver(world, teller, letters, some, "mandatory", local=True)
         world.danelawd.start()
         teller.quiet()
         teller.table("Connectors that demand DANE: authenticated, or not at all",
                      rows(world, strict, states, "mandatory"))
-        differing = {d: pair for d, pair in lax.items() if table.BY_DOMAIN[d].mandatory != table.BY_DOMAIN[d].opportunistic
-                     or table.BY_DOMAIN[d].state == "bogus"}
-        teller.table("Connectors that take DANE where it is offered (partners that fare otherwise, and forged ones)",
+        differing = {d: pair for d, pair in lax.items() if fares_otherwise(table.BY_DOMAIN[d])}
+        teller.table("Connectors that take DANE where it is offered (where that differs, and forged DNS)",
                      rows(world, differing, states, "opportunistic"))
         teller.table("danelawd killed with -9: the strict roads hold by themselves, all other mail flows",
                      rows(world, dead, {}, "mandatory"))
@@ -209,6 +212,10 @@ def inside(arguments):
             os.write(int(os.environ[DONE]), b"!")
             signal.pause()
     return 0 if good else 1
+
+
+def fares_otherwise(partner):
+    return partner.mandatory != partner.opportunistic or partner.state == "bogus"
 
 
 def make_command():
@@ -261,11 +268,12 @@ def reason(world, by_smtp, by_sendmail):
     for letter in (by_smtp, by_sendmail):
         copies, events = letter.copies(world), letter.events(world)
         if copies:
-            how = "in clear" if not copies[0]["tls"] else "authenticated" if events[-1].tls == "Verified" else \
-                "encrypted, not authenticated"
+            how = ("in clear" if not copies[0]["tls"] else "authenticated" if events[-1].tls == "Verified"
+                   else "encrypted, not authenticated")
             return f"{how}, {copies[0]['host']}"
         if events and events[-1].status != "sent":
-            return "Postfix: " + re.sub(r"^Host or domain.*(name=\S+ type=\S+:)|\[[\d.]+\]", "", events[-1].text).strip()
+            short = re.sub(r"^Host or domain.*(name=\S+ type=\S+:)|\[[\d.]+\]", "", events[-1].text)
+            return "Postfix: " + short.strip()
     return ""
 
 

@@ -5,7 +5,8 @@ usage: faultdns.py RULES.json UPSTREAM
 
 RULES.json: {"127.0.54.1": [["mx.d.example", "TLSA", "servfail"], ...], ...}, one list for each address to
 listen on; "*" stands for any name or type; the first rule that fits decides.  Actions: servfail, refused,
-drop (never answers), flaky (drops every other question), delay:SECONDS.  The file is read again when it changes.
+drop (never answers), flaky (drops every other question), delay:SECONDS.  The file is read again when it
+changes.
 """
 
 import asyncio
@@ -47,7 +48,8 @@ class Server:
         except Exception:                                       # noise gets what noise deserves
             return None
         name = question.name.to_text(omit_final_dot=True).lower()
-        action, _, number = self.rules.action(address, name, dns.rdatatype.to_text(question.rdtype)).partition(":")
+        kind = dns.rdatatype.to_text(question.rdtype)
+        action, _, number = self.rules.action(address, name, kind).partition(":")
         self.rules.asked += 1
         if action == "drop" or action == "flaky" and self.rules.asked % 2:
             return None
@@ -62,7 +64,8 @@ class Server:
     async def ask_upstream(self, packet):
         loop = asyncio.get_running_loop()
         answer = loop.create_future()
-        transport, _ = await loop.create_datagram_endpoint(lambda: Asker(answer), remote_addr=(self.upstream, 53))
+        transport, _ = await loop.create_datagram_endpoint(lambda: Asker(answer),
+                                                           remote_addr=(self.upstream, 53))
         try:
             transport.sendto(packet)
             return await asyncio.wait_for(answer, 3)

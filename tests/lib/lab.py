@@ -52,6 +52,8 @@ class Lab:
         return self
 
     def __exit__(self, kind, *_):
+        if kind is not None:            # somebody is waiting; the daemon's orderly end takes its time
+            self.danelawd.kill()
         self.down()
 
     def up(self, database_type="", tell=lambda text: None):
@@ -97,7 +99,7 @@ class Lab:
         complaints = self.postfix.check()
         if complaints:
             raise RuntimeError(f"what danelaw setup postfix prints: {complaints}")
-        self.postfix.reload()                   # so that no test has to wait for Postfix to look at its tables
+        self.postfix.reload()           # so that no test has to wait for Postfix to look at its tables
 
     # --- processes
 
@@ -134,13 +136,15 @@ class Lab:
         self._start_nsd("nsd-root", zones.ROOT_SERVER, [".", "example"])
         self._start_nsd("nsd-zones", zones.ZONE_SERVER, self.zones.partner_zones())
         self.write_faults()
-        self.spawn("faultdns", sys.executable, HERE + "/faultdns.py", ROOT + "/faults.json", zones.ZONE_SERVER)
+        self.spawn("faultdns", sys.executable, HERE + "/faultdns.py", ROOT + "/faults.json",
+                   zones.ZONE_SERVER)
 
     def _start_nsd(self, name, address, served):
         path = f"{ROOT}/nsd/{name}"
         with open(path + ".conf", "w", encoding="ascii") as out:
-            out.write(f'server:\n ip-address: {address}\n database: ""\n username: ""\n chroot: ""\n zonesdir: ""\n'
-                      f' pidfile: "{path}.pid"\n xfrdfile: "{path}.xfrd"\n zonelistfile: "{path}.list"\n'
+            out.write(f'server:\n ip-address: {address}\n database: ""\n username: ""\n chroot: ""\n'
+                      f' zonesdir: ""\n pidfile: "{path}.pid"\n xfrdfile: "{path}.xfrd"\n'
+                      f' zonelistfile: "{path}.list"\n'
                       f' logfile: "{self.log_path(name)}"\n rrl-ratelimit: 0\n rrl-whitelist-ratelimit: 0\n'
                       f' tcp-count: 1000\nremote-control:\n control-enable: no\n')
             for zone in served:
@@ -167,7 +171,8 @@ class Lab:
                 hosts[host.v6] = entry
         with open(ROOT + "/hosts.json", "w", encoding="utf-8") as out:
             json.dump(hosts, out)
-        self.spawn("partnermta", sys.executable, HERE + "/partnermta.py", ROOT + "/hosts.json", self.partners.path)
+        self.spawn("partnermta", sys.executable, HERE + "/partnermta.py", ROOT + "/hosts.json",
+                   self.partners.path)
 
     def start_resolver(self, name, address):
         """A validating unbound with the lab's root."""

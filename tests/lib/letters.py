@@ -42,7 +42,8 @@ class Letter:
     def copies(self, lab):
         """The partners' records of it."""
         if self.way == "bounce":
-            return [e for e in lab.partners.read() if self.recipient.lower() in [r.lower() for r in e["recipients"]]]
+            wanted = self.recipient.lower()
+            return [e for e in lab.partners.read() if wanted in [r.lower() for r in e["recipients"]]]
         return lab.partners.got(self.number, self.recipient)
 
     def fate(self, lab):
@@ -67,7 +68,8 @@ class Letter:
         lines += [f"  copy at {c['host']} tls={c['tls']} sni={c['sni']}" for c in self.copies(lab)]
         words = [self.number.strip("<>")] + sorted({d.queue_id for d in self.events(lab)})
         lines += ["  " + line for line in lab.postfix.log.about(*words)]
-        lines += ["  danelawd: " + line for line in lab.danelawd.about(f"to=<{self.recipient.lower()}>", *words[1:])]
+        words[0] = f"to=<{self.recipient.lower()}>"
+        lines += ["  " + line for line in lab.danelawd.about(*words)]
         return "\n".join(lines)
 
 
@@ -123,8 +125,9 @@ def by_bounce(lab, recipient, sender=""):
     return Letter("bounce", "", letter.sender, letter.number, letter.code, letter.reply)
 
 
-WAYS = {"smtp": by_smtp, "smtp (queue client)": by_queue_client, "submission": by_submission, "sendmail": by_sendmail,
-        "local alias": by_local_alias, "virtual alias": by_virtual_alias, "bounce": by_bounce}
+WAYS = {"smtp": by_smtp, "smtp (queue client)": by_queue_client, "submission": by_submission,
+        "sendmail": by_sendmail, "local alias": by_local_alias, "virtual alias": by_virtual_alias,
+        "bounce": by_bounce}
 
 
 # --- many of them
@@ -136,7 +139,7 @@ def post(lab, jobs, workers=24):
 
 
 def insist(lab, letters, fits=lambda letter: True, word="dns-temp", seconds=20):
-    """Tries again, as every mail host does, what fits and was refused with a word that may only mean "not yet"."""
+    """Tries again, as every mail host does, what was refused with a word that may only mean "not yet"."""
     deadline = time.monotonic() + seconds
     for number, letter in enumerate(letters):
         while letter.way == "smtp" and letter.code == 451 and word in letter.reply and fits(letter) \
@@ -153,6 +156,4 @@ def settle(lab, letters, seconds=60):
     while open_letters and time.monotonic() < deadline:
         time.sleep(0.1)
         open_letters = [letter for letter in open_letters if letter.fate(lab) is None]
-    for letter in letters:              # Postfix logs "sent" after the partner's record is written, never before
-        letter.copies(lab)
     return open_letters

@@ -44,8 +44,8 @@ def enter():
 
 def command(*argv):
     """The command line that runs a Python program inside namespaces of its own, with environment()."""
-    return ["unshare", "--net", "--mount", "--uts", "--ipc", "--pid", "--fork", "--kill-child", "--mount-proc",
-            sys.executable, "-u", *argv]
+    return ["unshare", "--net", "--mount", "--uts", "--ipc", "--pid", "--fork", "--kill-child",
+            "--mount-proc", sys.executable, "-u", *argv]
 
 
 def environment():
@@ -97,5 +97,6 @@ def run(*argv, **more):
     """Runs a command that must succeed; its complaint is the exception's text."""
     done = subprocess.run(argv, capture_output=True, text=True, check=False, **more)
     if done.returncode != 0:
-        raise RuntimeError(f"{' '.join(argv)}: exit {done.returncode}: {done.stderr.strip()} {done.stdout.strip()}")
+        said = f"{done.stderr.strip()} {done.stdout.strip()}".strip()
+        raise RuntimeError(f"{' '.join(argv)}: exit {done.returncode}: {said}")
     return done.stdout

@@ -96,11 +96,19 @@ class Postfix:
             look_old(f"{CONFIG}/{name}")
 
     @staticmethod
+    def edit_master(*services):
+        """Takes services out of the chroot."""
+        for service in services:
+            run("postconf", "-Fe", f"{service}/chroot=n")
+            look_old(CONFIG + "/master.cf")
+
+    @staticmethod
     def check():
-        """Postfix's complaints about its configuration."""
+        """Postfix's complaints about its configuration, but for lines that take the place of earlier ones."""
         done = subprocess.run(["postconf", "-M"], capture_output=True, text=True, check=False)
         used = subprocess.run(["postconf", "-n"], capture_output=True, text=True, check=False)
-        return done.stderr + used.stderr
+        lines = (done.stderr + used.stderr).splitlines()
+        return "\n".join(line for line in lines if "overriding earlier entry" not in line)
 
     @staticmethod
     def _write_master():
@@ -140,7 +148,7 @@ class Postfix:
 
     @staticmethod
     def apply(printed):
-        """Does with the sections "# main.cf" and "# master.cf" what an administrator would: adds the lines."""
+        """Adds the lines of the sections "# main.cf" and "# master.cf" as an administrator would."""
         section = None
         pieces = {"main.cf": [], "master.cf": []}
         for line in printed.splitlines():

@@ -10,7 +10,8 @@ Zone records are written relative to the partner's domain, "@" being the domain 
 
 import dataclasses
 
-SIGNED, UNSIGNED, BOGUS, EXPIRED, NSEC3, NO_ZONE = "signed", "unsigned", "bogus", "expired", "nsec3", "no zone"
+SIGNED, UNSIGNED, BOGUS, EXPIRED = "signed", "unsigned", "bogus", "expired"
+NSEC3, NO_ZONE = "nsec3", "no zone"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,6 +41,7 @@ class Partner:
     above: tuple = ()           # records in the zone "example", absolute
     mail_domain: str = ""       # where its mailboxes are, if not at NAME.example
     slow: bool = False          # its answers take seconds: look-ups time out
+    ttl: int = 300
 
     @property
     def domain(self):
@@ -96,13 +98,16 @@ PARTNERS = (
     good("good211", "DANE-TA, CA key, SHA-256", ONE_MX + ("mx TLSA 2 1 1",)),
     good("good312", "DANE-EE, key, SHA-512", ONE_MX + ("mx TLSA 3 1 2",)),
     good("good310", "DANE-EE, whole key", ONE_MX + ("mx TLSA 3 1 0",)),
-    good("rollover", "next key published beside the present one", ONE_MX + (TLSA, "mx TLSA 3 1 1 of mx.good311")),
+    good("rollover", "next key published beside the present one",
+         ONE_MX + (TLSA, "mx TLSA 3 1 1 of mx.good311")),
     good("mixedusage", "usable TLSA beside PKIX usage and unknown matching",
          ONE_MX + (TLSA, "mx TLSA 1 1 1", "mx TLSA 3 1 9")),
     good("dualstack", "MX with IPv4 and IPv6", ONE_MX + ("mx AAAA", TLSA)),
     good("ipv6only", "MX with IPv6 only", ("@ MX 10 mx", "mx AAAA", TLSA)),
+    good("shortlived", "records that live for a second", ONE_MX + (TLSA,), ttl=1),
     good("nomx", "no MX: the domain is its own host", ("@ A", "@ TLSA 3 1 1"), at=("nomx.example.",)),
-    good("hosted", "MX in another signed zone", ("@ MX 10 mx.good311.example.",), at=("mx.good311.example.",)),
+    good("hosted", "MX in another signed zone",
+         ("@ MX 10 mx.good311.example.",), at=("mx.good311.example.",)),
     good("mxcname", "MX is a CNAME, TLSA at the expanded name",
          ("@ MX 10 mail", "mail CNAME mx", "mx A", TLSA)),
     good("mxcnamealias", "MX is a CNAME, TLSA at the alias only",
@@ -115,16 +120,19 @@ PARTNERS = (
     good("tlsacname", "TLSA through a CNAME",
          ONE_MX + ("_25._tcp.mx CNAME ee", "ee TLSA: 3 1 1 of mx")),
     good("wildnsec3", "wildcards under NSEC3",
-         ("* MX 10 mx", "mx A", "*._tcp.mx TLSA: 3 1 1 of mx"), zone=NSEC3, mail_domain="any.wildnsec3.example"),
+         ("* MX 10 mx", "mx A", "*._tcp.mx TLSA: 3 1 1 of mx"), zone=NSEC3,
+         mail_domain="any.wildnsec3.example"),
     good("xn--bcher-kva", "IDN domain (bücher.example)", ONE_MX + (TLSA,)),
     good("deadmx", "unreachable first MX, good second",
          ("@ MX 10 mx1", "@ MX 20 mx2", "mx1 A", "mx2 A", "mx1 TLSA 3 1 1", "mx2 TLSA 3 1 1"),
          at=("mx2",), dead=("mx1",)),
     good("gonemx", "first MX does not exist, good second",
          ("@ MX 10 gone", "@ MX 20 mx", "mx A", TLSA)),
-    good("aaaafail", "AAAA answers SERVFAIL, A is good", ONE_MX + (TLSA,), faults=(("mx", "AAAA", "servfail"),)),
+    good("aaaafail", "AAAA answers SERVFAIL, A is good", ONE_MX + (TLSA,),
+         faults=(("mx", "AAAA", "servfail"),)),
     good("firststale", "first MX with stale TLSA, good second",
-         ("@ MX 10 mx1", "@ MX 20 mx2", "mx1 A", "mx2 A", "mx1 TLSA 3 1 1 of mx2", "mx2 TLSA 3 1 1"), at=("mx2",)),
+         ("@ MX 10 mx1", "@ MX 20 mx2", "mx1 A", "mx2 A", "mx1 TLSA 3 1 1 of mx2", "mx2 TLSA 3 1 1"),
+         at=("mx2",)),
     # --- DANE on part of the way
     Partner("firsttlsa", "MX 10 with TLSA, MX 20 without", "partial", sent(), sent("dane", verified=True),
             ("@ MX 10 mx1", "@ MX 20 mx2", "mx1 A", "mx2 A", "mx1 TLSA 3 1 1"), at=("mx1",)),
@@ -149,7 +157,8 @@ PARTNERS = (
     # --- TLSA nobody can use
     Partner("pkixonly", "PKIX usages 0 and 1 only", "unusable", REQUIRED, sent("encrypt"),
             ONE_MX + ("mx TLSA 1 1 1", "mx TLSA 0 1 1")),
-    Partner("unknownmatching", "matching type 9", "unusable", REQUIRED, sent("encrypt"), ONE_MX + ("mx TLSA 3 1 9",)),
+    Partner("unknownmatching", "matching type 9", "unusable", REQUIRED, sent("encrypt"),
+            ONE_MX + ("mx TLSA 3 1 9",)),
     Partner("wronglength", "digest of 31 octets", "unusable", REQUIRED, sent("encrypt"),
             ONE_MX + ("_25._tcp.mx TLSA 3 1 1 " + "ab" * 31,)),
     # --- DNS that lies or fails
@@ -157,19 +166,23 @@ PARTNERS = (
     failing("expired", "signatures expired", ONE_MX + (TLSA,), "bogus", INVALID, zone=EXPIRED),
     failing("bogustlsa", "TLSA changed on the way", ONE_MX + (TLSA,), "bogus", INVALID,
             forge=(("_25._tcp.mx", "TLSA"),)),
-    failing("tlsaservfail", "TLSA answers SERVFAIL", ONE_MX + (TLSA,), faults=(("_25._tcp.mx", "TLSA", "servfail"),)),
-    failing("tlsatimeout", "TLSA is never answered", ONE_MX + (TLSA,), faults=(("_25._tcp.mx", "TLSA", "drop"),),
-            slow=True),
+    failing("tlsaservfail", "TLSA answers SERVFAIL", ONE_MX + (TLSA,),
+            faults=(("_25._tcp.mx", "TLSA", "servfail"),)),
+    failing("tlsatimeout", "TLSA is never answered", ONE_MX + (TLSA,),
+            faults=(("_25._tcp.mx", "TLSA", "drop"),), slow=True),
     failing("mxservfail", "MX answers SERVFAIL", ONE_MX + (TLSA,), faults=(("@", "MX", "servfail"),)),
-    failing("dnssilent", "its name servers never answer", ONE_MX + (TLSA,), faults=(("*", "*", "drop"),), slow=True),
+    failing("dnssilent", "its name servers never answer", ONE_MX + (TLSA,),
+            faults=(("*", "*", "drop"),), slow=True),
     # --- DNS promises, the host breaks the promise
     Partner("mismatch", "certificate does not match TLSA", "usable",
-            refused_by_tls("not verified"), refused_by_tls("not verified"), ONE_MX + ("mx TLSA 3 1 1 of mx.good311",)),
+            refused_by_tls("not verified"), refused_by_tls("not verified"),
+            ONE_MX + ("mx TLSA 3 1 1 of mx.good311",)),
     Partner("tawrongname", "DANE-TA, certificate for another name", "usable",
             refused_by_tls("not verified"), refused_by_tls("not verified"),
             ("@ MX 10 otherwise", "otherwise A", "otherwise TLSA 2 1 1")),
     Partner("nostarttls", "TLSA, but no STARTTLS", "usable",
-            refused_by_tls("TLS is required"), refused_by_tls("TLS is required"), ONE_MX + (TLSA,), plain=("mx",)),
+            refused_by_tls("TLS is required"), refused_by_tls("TLS is required"),
+            ONE_MX + (TLSA,), plain=("mx",)),
     # --- no mail here at all
     Partner("nullmx", "null MX", "no-mail", BOUNCED, BOUNCED, ("@ MX 0 .",)),
     Partner("nxdomain", "does not exist", "no-mail", BOUNCED, BOUNCED, zone=NO_ZONE),

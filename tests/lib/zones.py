@@ -18,7 +18,7 @@ ZONE_SERVER = "127.0.53.3"              # the partners' zones
 FAULTY_NET = "127.0.54."                # one address for each zone that misbehaves: resolvers shun by address
 HOST_NET = ipaddress.ip_address("127.1.0.0")
 HOST_NET6 = ipaddress.ip_address("fd00:da:0:1::")
-TTL, NEGATIVE_TTL = 300, 60
+NEGATIVE_TTL = 60
 
 
 class Host:
@@ -49,7 +49,8 @@ class Zones:
         for host in self.hosts.values():
             self.authority.issue(host.name, table.WRONG_NAME_HOSTS.get(host.name))
         with concurrent.futures.ThreadPoolExecutor(max_workers=4) as pool:
-            below = list(pool.map(self._make_partner_zone, [p for p in table.PARTNERS if p.zone != table.NO_ZONE]))
+            with_zone = [p for p in table.PARTNERS if p.zone != table.NO_ZONE]
+            below = list(pool.map(self._make_partner_zone, with_zone))
         above = [line for p in table.PARTNERS for line in p.above]
         above += [f"ns A {ZONE_SERVER}"] + [line for lines in below for line in lines]
         ds = self._make_zone("example", self._soa("ns0.example.") + [f"ns0 A {ROOT_SERVER}"] + above)
@@ -105,7 +106,8 @@ class Zones:
             delegation.append(f"{server} A {address}")
         delegation.append(f"{zone}. NS {server}")
         records = [self._expand(partner, record) for record in partner.records]
-        delegation += self._make_zone(zone, self._soa(server) + records, partner.zone, partner.forge)
+        delegation += self._make_zone(zone, self._soa(server) + records, partner.zone, partner.forge,
+                                      partner.ttl)
         return delegation
 
     def _expand(self, partner, record):
@@ -129,20 +131,23 @@ class Zones:
     def _soa(server):
         return [f"@ SOA {server} hostmaster.example. 1 3600 600 86400 {NEGATIVE_TTL}", f"@ NS {server}"]
 
-    def _make_zone(self, zone, records, kind=table.SIGNED, forge=()):
+    def _make_zone(self, zone, records, kind=table.SIGNED, forge=(), ttl=300):
         """Writes the zone as its server shall have it; returns its DS records (absolute)."""
         name = zone.strip(".") or "root"
         plain = os.path.join(self.directory, name + ".plain")
         with open(plain, "w", encoding="ascii") as out:
-            out.write(f"$ORIGIN {zone.strip('.')}.\n$TTL {TTL}\n" + "\n".join(records) + "\n")
+            out.write(f"$ORIGIN {zone.strip('.')}.\n$TTL {ttl}\n" + "\n".join(records) + "\n")
         if kind == table.UNSIGNED:
             os.replace(plain, self.zone_file(zone))
             return []
         key = run("ldns-keygen", "-a", "ECDSAP256SHA256", "-k", zone, cwd=self.directory).strip()
         now = int(time.time())
-        since, until = (now - 86400, now + 14 * 86400) if kind != table.EXPIRED else (now - 9 * 86400, now - 86400)
-        run("ldns-signzone", *(["-n", "-t", "1", "-s", "ab"] if kind == table.NSEC3 else []), "-i", str(since),
-            "-e", str(until), "-o", zone, "-f", self.zone_file(zone), plain, key, cwd=self.directory)
+        since, until = now - 9 * 86400, now + 14 * 86400
+        if kind == table.EXPIRED:
+            until = now - 86400
+        nsec3 = ["-n", "-t", "1", "-s", "ab"] if kind == table.NSEC3 else []
+        run("ldns-signzone", *nsec3, "-i", str(since), "-e", str(until), "-o", zone, "-f", self.zone_file(zone),
+            plain, key, cwd=self.directory)
         for owner, rrtype in forge:
             self._forge(zone, owner, rrtype)
         ds = " ".join(self._read(key + ".ds").split())
@@ -155,7 +160,8 @@ class Zones:
     def _forge(self, zone, owner, rrtype):
         """Changes the last hexadecimal digit of a record that is already signed."""
         text = self._read(os.path.basename(self.zone_file(zone)))
-        pattern = re.compile(rf"^({re.escape(owner)}\.{re.escape(zone)}\.\s.*\s{rrtype}\s.*)([0-9a-f])\s*$", re.M)
+        name = re.escape(f"{owner}.{zone}.")
+        pattern = re.compile(rf"^({name}\s.*\s{rrtype}\s.*)([0-9a-f])\s*$", re.M)
         text, count = pattern.subn(lambda m: m[1] + ("0" if m[2] != "0" else "1"), text)
         assert count == 1, (zone, owner, rrtype, count)
         with open(self.zone_file(zone), "w", encoding="ascii") as out:

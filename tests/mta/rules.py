@@ -29,17 +29,19 @@ def one_user(lab, book):
     for kind, road in ((connectors.nothing, OWN_WAY), (connectors.opportunistic, LAX_ROAD)):
         lab.rules([connectors.mandatory("boss@notlsa.example"), kind("notlsa.example")])
         sent = post(lab, (letters.by_smtp, "boss@notlsa.example"), (letters.by_smtp, "Boss@NotLSA.example"),
-                    (letters.by_sendmail, "boss@notlsa.example"), (letters.by_submission, "BOSS@notlsa.example"),
+                    (letters.by_sendmail, "boss@notlsa.example"),
+                    (letters.by_submission, "BOSS@notlsa.example"),
                     (letters.by_smtp, "clerk@notlsa.example"), (letters.by_sendmail, "clerk@notlsa.example"),
-                    (letters.by_smtp, "bosses@notlsa.example"))
+                    (letters.by_smtp, "bosses@notlsa.example"), (letters.by_smtp, '"boss"@notlsa.example'),
+                    (letters.by_smtp, "@hosted.example:boss@notlsa.example"))
         with book.test(f"beside {kind.__name__}: the user's mail is refused or held"):
-            refused(lab, sent[0])
-            refused(lab, sent[1])
+            for letter in (sent[0], sent[1], sent[7], sent[8]):
+                refused(lab, letter)
             for letter in sent[2:4]:
                 expect_fate(lab, letter, "held")
                 expect_road(lab, letter, STRICT)
         with book.test(f"beside {kind.__name__}: the others' mail flows"):
-            for letter in sent[4:]:
+            for letter in sent[4:7]:
                 expect_fate(lab, letter, "delivered")
                 expect_road(lab, letter, road)
         with book.test(f"beside {kind.__name__}: one message to both"):
@@ -53,10 +55,30 @@ def one_user(lab, book):
             expect_fate(lab, both[1], "delivered")
     with book.test("the same with danelawd killed: held, and the rest waits or flows"):
         lab.danelawd.kill()
-        sent = post(lab, (letters.by_smtp, "boss@notlsa.example"), (letters.by_sendmail, "boss@notlsa.example"))
+        sent = post(lab, *[(way, "boss@notlsa.example") for way in (letters.by_smtp, letters.by_sendmail)])
         for letter in sent:
             expect_fate(lab, letter, "held")
             expect(not letter.copies(lab), "LEAK")
+
+
+@chapter
+def one_exception(lab, book):
+    """only user@d is lax, inside a mandatory d"""
+    for kind in (connectors.nothing, connectors.opportunistic):
+        lab.rules([connectors.mandatory("notlsa.example"), kind("clerk@notlsa.example")])
+        ways = (letters.by_smtp, letters.by_sendmail)
+        users = ("clerk@notlsa.example", "boss@notlsa.example", "clerk+x@notlsa.example")
+        sent = post(lab, *[(way, user) for user in users for way in ways])
+        with book.test(f"{kind.__name__} for one: that user's mail flows"):
+            for letter in sent[:2]:
+                expect_fate(lab, letter, "delivered")
+        with book.test(f"{kind.__name__} for one: all others' is refused or held"):
+            refused(lab, sent[2])
+            expect_fate(lab, sent[3], "held")
+        with book.test(f"{kind.__name__} for one: an address with an extension is somebody else"):
+            refused(lab, sent[4])
+            expect_fate(lab, sent[5], "held")
+            expect(not sent[5].copies(lab), "LEAK")
 
 
 @chapter
@@ -141,8 +163,8 @@ def all_destinations(lab, book):
     """setup postfix --all: every destination is judged"""
     lab.rules([connectors.mandatory("good301.example")])
     lab.roads("--all")
-    sent = post(lab, *[(letters.by_smtp, f"u@{d}") for d in ("good311.example", "unsigned.example", "bogus.example",
-                                                            "mismatch.example", "sender.example")])
+    names = ("good311", "unsigned", "bogus", "mismatch")
+    sent = post(lab, *[(letters.by_smtp, f"u@{name}.example") for name in names])
     with book.test("--all: DANE where it is offered, plain TLS elsewhere, never past a broken one"):
         for letter in sent[:4]:
             expect_road(lab, letter, LAX_ROAD)
@@ -152,7 +174,7 @@ def all_destinations(lab, book):
         for letter in sent[2:4]:
             expect_fate(lab, letter, "held")
             expect(not letter.copies(lab), "LEAK")
-    with book.test("--all with danelawd killed: outbound mail waits, local mail flows, all arrives afterwards"):
+    with book.test("--all with danelawd killed: outbound mail waits, local mail flows, all arrives in the end"):
         lab.danelawd.kill()
         late = post(lab, (letters.by_smtp, "late@unsigned.example"), (letters.by_smtp, "bo@sender.example"))
         expect_fate(lab, late[0], "held")
@@ -210,9 +232,9 @@ def senders(lab, book):
     scoped = connectors.mandatory("notlsa.example", senders=["boss@sender.example"])
     lab.rules([scoped, connectors.opportunistic("hostunsigned.example")], milter={"tag": True})
     boss, clerk = "boss@sender.example", "clerk@sender.example"
-    sent = post(lab, (letters.by_smtp, "u@notlsa.example", boss), (letters.by_queue_client, "u@notlsa.example", boss),
-                (letters.by_sendmail, "u@notlsa.example", boss),
-                (letters.by_smtp, "u@notlsa.example", clerk), (letters.by_submission, "u@notlsa.example", clerk),
+    ways = (letters.by_smtp, letters.by_queue_client, letters.by_sendmail)
+    sent = post(lab, *[(way, "u@notlsa.example", boss) for way in ways],
+                *[(way, "u@notlsa.example", clerk) for way in (letters.by_smtp, letters.by_submission)],
                 (letters.by_smtp, "u@hostunsigned.example", boss))
     with book.test("tag: the scoped sender's mail is refused or held"):
         refused(lab, sent[0])
@@ -242,7 +264,7 @@ def senders(lab, book):
         expect(not any(letter.copies(lab) for letter in sent[:3]), "LEAK")
     with book.test("danelawd killed: the strict road for every sender"):
         lab.danelawd.kill()
-        late = post(lab, (letters.by_smtp, "u@notlsa.example", clerk), (letters.by_smtp, "u@notlsa.example", boss))
+        late = post(lab, *[(letters.by_smtp, "u@notlsa.example", sender) for sender in (clerk, boss)])
         for letter in late:
             expect_fate(lab, letter, "held")
             expect(not letter.copies(lab), "LEAK")
@@ -251,7 +273,8 @@ def senders(lab, book):
 @chapter
 def international(lab, book):
     """U-label and A-label recipients, in connectors of either spelling"""
-    for good, bad in (("bücher.example", "müller.example"), ("xn--bcher-kva.example", "xn--mller-kva.example")):
+    spellings = ("bücher.example", "müller.example"), ("xn--bcher-kva.example", "xn--mller-kva.example")
+    for good, bad in spellings:
         lab.rules([connectors.mandatory(good), connectors.mandatory(bad)])
         for domain in ("bücher.example", "xn--bcher-kva.example", "BÜCHER.example"):
             with book.test(f"connector {good}: mail to u@{domain} is delivered authenticated"):

@@ -11,7 +11,7 @@ BUDGET = 3.0
 
 
 def ask_all(lab):
-    """danelaw check for all partners: {domain: answer}; those that take their time don't wait for each other."""
+    """danelaw check for all partners: {domain: answer}; slow ones don't wait for each other."""
     jobs = [[p.domain for p in table.PARTNERS if not p.slow]] + [[p.domain] for p in table.PARTNERS if p.slow]
     with concurrent.futures.ThreadPoolExecutor() as pool:
         return {a["domain"]: a for answers in pool.map(lambda job: lab.danelawd.ask("check", *job), jobs)
@@ -35,7 +35,8 @@ def check_mandatory(lab, book):
     lab.rules(connectors.each(connectors.mandatory))
     answers = ask_all(lab)
     for partner in table.PARTNERS:
-        with book.test(f"check {partner.name}: {partner.state}, {partner.mandatory.reason or 'nothing to hold'}"):
+        reason = partner.mandatory.reason or "nothing to hold"
+        with book.test(f"check {partner.name}: {partner.state}, {reason}"):
             expect_answer(partner, answers.get(partner.domain), partner.mandatory)
 
 
@@ -51,7 +52,7 @@ def mail_mandatory(lab, book):
             expect_outcome(lab, letter, partner.mandatory)
             expect(letter.way != "smtp" or partner.mandatory.reason is None or letter.code == 451,
                    "accepted, where Danelaw knows better", lambda: letter.story(lab))
-            expect(letter.took < BUDGET + 1.5, f"the reply took {letter.took:.1f} s", lambda: letter.story(lab))
+            expect(letter.took < BUDGET + 1.5, f"took {letter.took:.1f} s", lambda: letter.story(lab))
 
 
 @chapter
@@ -60,7 +61,8 @@ def check_opportunistic(lab, book):
     lab.rules(connectors.each(connectors.opportunistic))
     answers = ask_all(lab)
     for partner in table.PARTNERS:
-        with book.test(f"check {partner.name}: {partner.state}, {partner.opportunistic.policy or 'no policy'}"):
+        policy = partner.opportunistic.policy or "no policy"
+        with book.test(f"check {partner.name}: {partner.state}, {policy}"):
             expect_answer(partner, answers.get(partner.domain), partner.opportunistic)
 
 
@@ -85,11 +87,12 @@ def mail_unnamed(lab, book):
     for letter in sent:
         with book.test(f"unnamed {letter.partner.name}: delivered by smtp"):
             expect_fate(lab, letter, "delivered")
-            expect(letter.events(lab)[-1].service == "postfix/smtp", "another road", lambda: letter.story(lab))
+            service = letter.events(lab)[-1].service
+            expect(service == "postfix/smtp", service, lambda: letter.story(lab))
 
 
 def post_to_all(lab, ways):
-    """One letter to each partner by each way, all settled; those refused for want of knowledge tried again."""
+    """One letter to each partner by each way, settled; what is refused for want of knowledge is tried again."""
     sent = letters.post(lab, [(way, f"u@{p.domain}") for way in ways for p in table.PARTNERS])
     letters.insist(lab, sent, lambda letter: letter.partner.mandatory.reason != "dns-temp")
     letters.settle(lab, sent)
@@ -97,12 +100,13 @@ def post_to_all(lab, ways):
 
 
 def expect_outcome(lab, letter, fate):
-    """The fate in the table; what is held may also be refused with the reason, by those who can be refused."""
+    """The fate in the table; what is held may also be refused with the reason, where one can refuse."""
     if letter.code >= 400:
         expect(fate.outcome == "held" and fate.reason is not None and letter.way == "smtp", "refused",
                lambda: letter.story(lab))
         code = "451 4.4.3" if fate.reason == "dns-temp" else "451 4.7.5"
-        expect(f"{letter.code} {letter.reply}".startswith(f"{code} {fate.reason}: "), f"wanted {code} {fate.reason}",
+        wanted = f"{code} {fate.reason}: "
+        expect(f"{letter.code} {letter.reply}".startswith(wanted), f"wanted {wanted}",
                lambda: letter.story(lab))
         return
     expect_fate(lab, letter, fate.outcome)
