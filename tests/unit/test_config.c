@@ -428,7 +428,6 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(an_empty_file_gives_every_preset),
         TEST(values_are_read_in_every_spelling),
-        TEST(every_transport_of_a_route_carries_mail_out),
         TEST(all_faults_are_found_at_once_with_their_lines),
         TEST(a_wrong_kind_is_told_what_to_write),
         TEST(numbers_durations_sizes_and_modes_are_strict),
