@@ -263,6 +263,26 @@ static void ask(SMFICTX *ctx, struct session *s, const struct address *to, struc
     s->waited_ms += clock_ms() - start;
 }
 
+/*
+ * A mandatory recipient is only as safe as the road that the MTA chose. Where the table does the steering and the MTA
+ * names another transport, its table is not in force, or an entry of the site's own goes past it.
+ */
+static void check_road(const struct answer *a, const struct address *to, const char *mailer, const char *queue_id)
+{
+    char shown[ADDRESS_TEXT_SIZE];
+    struct road table;
+
+    if (strcmp(settings->tables.mta, "postfix") != 0 || settings->milter.tag || mailer == NULL || a->connector->is_default ||
+        !connector_is_mandatory(a->connector))
+        return;
+    table = road_of_address(a->rules, to);
+    if (table.route == NULL || strcmp(table.route->transport, mailer) == 0)
+        return;
+    log_warning("%s: to=<%s> connector=\"%s\": the MTA sends this by \"%s\", not by \"%s\"; see `danelaw tables --check`",
+                queue_id == NULL ? "NOQUEUE" : queue_id, address_print(to, shown, sizeof(shown)), a->connector->name, mailer,
+                table.route->transport);
+}
+
 static sfsistat judge_recipient(SMFICTX *ctx, char **arguments)
 {
     const char *mailer = smfi_getsymval(ctx, (char[]){ "{rcpt_mailer}" });
@@ -285,26 +305,6 @@ static sfsistat judge_recipient(SMFICTX *ctx, char **arguments)
         note_route(s, wanted_route(&answer, &to));
     answer_done(&answer);
     return reply;
-}
-
-/*
- * A mandatory recipient is only as safe as the road that the MTA chose. Where the table does the steering and the MTA
- * names another transport, its table is not in force, or an entry of the site's own goes past it.
- */
-static void check_road(const struct answer *a, const struct address *to, const char *mailer, const char *queue_id)
-{
-    char shown[ADDRESS_TEXT_SIZE];
-    struct road table;
-
-    if (strcmp(settings->tables.mta, "postfix") != 0 || settings->milter.tag || mailer == NULL || a->connector->is_default ||
-        !connector_is_mandatory(a->connector))
-        return;
-    table = road_of_address(a->rules, to);
-    if (table.route == NULL || strcmp(table.route->transport, mailer) == 0)
-        return;
-    log_warning("%s: to=<%s> connector=\"%s\": the MTA sends this by \"%s\", not by \"%s\"; see `danelaw tables --check`",
-                queue_id == NULL ? "NOQUEUE" : queue_id, address_print(to, shown, sizeof(shown)), a->connector->name, mailer,
-                table.route->transport);
 }
 
 static sfsistat on_envrcpt(SMFICTX *ctx, char **arguments)
