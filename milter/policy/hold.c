@@ -14,9 +14,11 @@ void hold_clock_note(struct hold_clock *c, bool held, int64_t now)
 
 bool hold_clock_falls_back(struct hold_clock *c, int64_t patience, int64_t now)
 {
-    if (c->fallen_back)
-        c->fallen_back = now - c->last < patience;
-    else
-        c->fallen_back = c->holding && now - c->since >= patience;
+    if (c->fallen_back && now - c->last >= patience) {
+        c->fallen_back = c->holding = false;    /* silence is no hold: the next one begins anew */
+    } else if (!c->fallen_back && c->holding && now - c->since >= patience) {
+        c->fallen_back = true;
+        c->last = now;                          /* it has lasted until here, whenever it was seen last */
+    }
     return c->fallen_back;
 }

@@ -13,7 +13,8 @@ struct hold_clock {
 
 /* A decision of the connector: it held for a lasting reason, or it did not. Pure. */
 void hold_clock_note(struct hold_clock *c, bool held, int64_t now);
-/* Whether the fallback road is to be taken: after `patience` of holding, until as long without a hold. Pure. */
+/* Whether the fallback road is to be taken: after `patience` of holding, until as long (and at least as long) has passed
+ * without a hold. Silence doesn't end a hold, but keeps nobody on the fallback road. Pure. */
 bool hold_clock_falls_back(struct hold_clock *c, int64_t patience, int64_t now);
 
 #endif
