@@ -597,6 +597,148 @@ static void forgotten_memory_holds(void **state)
     }
 }
 
+/* What MTA-STS may say of these hosts, whatever it says: no decision that didn't wait for it may come to differ. */
+static void what_does_not_need_mta_sts_never_changes_with_it(void **state)
+{
+    struct combination c;
+    size_t number = 0, spared = 0;
+
+    (void)state;
+    while (combination_at(number++, &c)) {
+        struct evidence_host hosts[HOSTS_MAX];
+        struct evidence half, whole;
+        struct decision before, after;
+        unsigned listed, sts;
+        size_t i;
+
+        if (c.sts != STS_UNKNOWN || c.match != LISTS_NONE)
+            continue;                               /* all of these come below */
+        build(&c);
+        half = c.found;
+        half.sts = STS_ABSENT;                      /* as dane_judge() leaves it */
+        if (decide_needs_sts(&c.connector, &half))
+            continue;
+        spared++;
+        before = decide(&c.connector, &half);
+        memcpy(hosts, c.hosts, sizeof(hosts));
+        whole = half;
+        whole.hosts = hosts;
+        for (sts = 0; sts < STSES; sts++) {
+            for (listed = 0; listed < 1U << c.found.host_count; listed++) {
+                whole.sts = (enum sts_state)sts;
+                for (i = 0; i < c.found.host_count; i++)
+                    hosts[i].sts_match = (listed & (1U << i)) != 0;
+                after = decide(&c.connector, &whole);
+                if (after.verdict != before.verdict || after.reason != before.reason || after.tls != before.tls ||
+                    after.match != before.match || after.match == MATCH_STS || after.match == MATCH_STS_BARE)
+                    fail_msg("does not wait for sts=%s, which makes %s %s of %s %s: %s", sts_word(whole.sts),
+                             verdict_word(after.verdict), reason_word(after.reason), verdict_word(before.verdict),
+                             reason_word(before.reason), describe(&c));
+            }
+        }
+    }
+    assert_true(spared > 1000);
+}
+
+/* Nobody waits for a policy host in vain: what is said to need MTA-STS does change with it. */
+static void what_needs_mta_sts_changes_with_it(void **state)
+{
+    struct combination c;
+    size_t number = 0;
+
+    (void)state;
+    while (combination_at(number++, &c)) {
+        struct evidence half;
+        struct decision first = { 0 };
+        bool differs = false;
+        unsigned sts;
+
+        if (c.sts != STS_UNKNOWN || c.match != LISTS_NONE)
+            continue;
+        build(&c);
+        half = c.found;
+        if (!decide_needs_sts(&c.connector, &half))
+            continue;
+        for (sts = 0; sts < STSES; sts++) {
+            struct decision d;
+
+            half.sts = (enum sts_state)sts;
+            d = decide(&c.connector, &half);
+            differs = differs || (sts > 0 && (d.verdict != first.verdict || d.reason != first.reason || d.tls != first.tls));
+            first = sts == 0 ? d : first;
+        }
+        if (!differs)
+            fail_msg("waits for nothing: %s", describe(&c));
+    }
+}
+
+static void a_usable_dane_only_waits_where_mta_sts_is_mandatory(void **state)
+{
+    struct combination c;
+    size_t number = 0;
+
+    (void)state;
+    while (next_combination(&number, &c)) {
+        bool any = c.require == REQUIRE_ANY && c.smtp_dane == MODE_MANDATORY;
+        bool needs = decide_needs_sts(&c.connector, &c.found);
+
+        if (c.dane == DANE_USABLE && c.smtp_dane != MODE_NONE)
+            assert_int_equal(needs, c.mta_sts == MODE_MANDATORY && !any);
+        if (c.mta_sts == MODE_NONE)
+            assert_false(needs);
+        if (c.dane == DANE_BOGUS && c.smtp_dane != MODE_NONE)
+            assert_false(needs);
+    }
+}
+
+/* Fallback roads */
+
+static void only_a_lasting_hold_falls_back(void **state)
+{
+    struct combination c;
+    size_t number = 0, fell = 0;
+    atomic_bool on;
+
+    (void)state;
+    while (next_combination(&number, &c)) {
+        struct decision d = decide(&c.connector, &c.found), then;
+        bool passing = d.reason == REASON_DNS_TEMP || d.reason == REASON_INTERNAL;
+
+        then = decision_fall_back(d, &c.connector);     /* without a fallback */
+        assert_memory_equal(&then, &d, sizeof(d));
+        c.connector.on_fallback = &on;
+        atomic_init(&on, false);
+        then = decision_fall_back(d, &c.connector);
+        assert_memory_equal(&then, &d, sizeof(d));
+        atomic_store(&on, true);
+        then = decision_fall_back(d, &c.connector);
+        assert_int_equal(decision_is_lasting_hold(&d), d.verdict == VERDICT_HOLD && !passing);
+        if (d.verdict == VERDICT_HOLD && !passing) {
+            assert_int_equal(then.verdict, VERDICT_FALLBACK);
+            assert_int_equal(then.reason, d.reason);        /* the log still says why */
+            fell++;
+        } else {
+            assert_memory_equal(&then, &d, sizeof(d));
+        }
+        assert_false(decision_is_lasting_hold(&then));
+    }
+    assert_true(fell > 1000);
+}
+
+static void a_fallback_has_no_policy_of_its_own(void **state)
+{
+    const struct connector c = { .name = "Bank", .smtp_dane = MODE_MANDATORY, .mta_sts = MODE_NONE, .tls = TLS_SITE };
+    const struct decision d = { .verdict = VERDICT_FALLBACK, .reason = REASON_DANE_REQUIRED };
+    const struct evidence nothing = { 0 };
+    struct text text;
+
+    (void)state;
+    text_init(&text, 256);
+    decision_policy(&d, &c, &nothing, &text);
+    assert_string_equal(text_words(&text), "-");
+    text_done(&text);
+}
+
 static void words_that_do_not_exist_hold(void **state)
 {
     struct combination c;
@@ -813,6 +955,11 @@ int main(void)
         cmocka_unit_test(what_nobody_asked_for_changes_nothing),
         cmocka_unit_test(any_is_never_laxer_than_one_of_both),
         cmocka_unit_test(forgotten_memory_holds),
+        cmocka_unit_test(what_does_not_need_mta_sts_never_changes_with_it),
+        cmocka_unit_test(what_needs_mta_sts_changes_with_it),
+        cmocka_unit_test(a_usable_dane_only_waits_where_mta_sts_is_mandatory),
+        cmocka_unit_test(only_a_lasting_hold_falls_back),
+        cmocka_unit_test(a_fallback_has_no_policy_of_its_own),
         cmocka_unit_test(words_that_do_not_exist_hold),
         cmocka_unit_test(a_blind_resolver_holds_mandatory_mail_only),
         cmocka_unit_test(an_unknown_state_holds_all_that_asks_for_dane),
