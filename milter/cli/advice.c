@@ -218,13 +218,22 @@ static void advise_dane(const struct finding *f, const struct finding_hop *hop, 
         advise_host(f, hop, i, ret);
 }
 
+static bool held_by_sts(enum reason reason)
+{
+    return reason == REASON_STS_REQUIRED || reason == REASON_STS_MX_MISMATCH || reason == REASON_STS_FETCH_ERROR;
+}
+
 void finding_advice(const struct finding *f, struct text *ret)
 {
     const struct finding_hop *hop = &f->hops[f->decided];
+    bool must_sts = f->connector->mta_sts == MODE_MANDATORY;
 
     if (hop->answers == NULL || hop->answers->literal || hop->found->dane == DANE_NO_MAIL)
         return;
+    if (held_by_sts(f->decision.reason))            /* what would help comes first */
+        advise_sts(hop, must_sts, ret);
     advise_dane(f, hop, ret);
-    advise_sts(hop, f->connector->mta_sts == MODE_MANDATORY, ret);
+    if (!held_by_sts(f->decision.reason))
+        advise_sts(hop, must_sts, ret);
     advise_report(&hop->partner, ret);
 }

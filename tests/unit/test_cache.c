@@ -725,6 +725,153 @@ static void many_threads_make_one_search_at_a_time_and_lose_no_wake_up(void **st
     cache_free(b.cache);
 }
 
+/* How many next hops there are, of host or of all; each is seen once. */
+static size_t read_all(struct cache *m, const char *host)
+{
+    struct cache_slice slice;
+    size_t count = 0, i;
+    unsigned s;
+
+    for (s = 0; s < CACHE_SLICES; s++) {
+        cache_read(m, s, host, &slice);
+        for (i = 0; i < slice.count; i++) {
+            assert_non_null(slice.items[i].found);
+            assert_true(slice.items[i].since > 0);
+        }
+        count += slice.count;
+        cache_slice_done(&slice);
+    }
+    return count;
+}
+
+static void know(struct cache *m, const char *name)
+{
+    assert_int_equal(join(m, name, NULL, 0), SEAT_FIRST);
+    land(m, name, DANE_USABLE, 0, HOUR);
+}
+
+static void all_can_be_read_and_one_hosts_spellings(void **state)
+{
+    struct cache *m = cache_new(10000);
+    unsigned i;
+
+    (void)state;
+    for (i = 0; i < 1000; i++) {
+        struct next_hop h = hop_number(i);
+        char name[NEXT_HOP_TEXT_SIZE];
+
+        know(m, next_hop_print(&h, name));
+    }
+    know(m, "d1.example:587");
+    know(m, "[d1.example]");
+    know(m, "[d1.example]:587");
+    know(m, "sub.d1.example");
+    know(m, "d1.example.net");
+    assert_int_equal(join(m, "[d1.example]:465", NULL, 0), SEAT_FIRST);     /* nothing to show yet */
+    assert_int_equal(read_all(m, NULL), 1005);
+    assert_int_equal(read_all(m, "d1.example"), 4);
+    assert_int_equal(read_all(m, "d1"), 0);
+    assert_int_equal(read_all(m, "example"), 0);
+    land(m, "[d1.example]:465", DANE_ABSENT, 0, HOUR);
+    cache_free(m);
+}
+
+static void what_was_read_outlives_what_is_forgotten(void **state)
+{
+    struct cache *m = cache_new(100);
+    struct cache_slice slices[CACHE_SLICES];
+    unsigned s;
+    size_t count = 0;
+
+    (void)state;
+    know(m, "a.example");
+    for (s = 0; s < CACHE_SLICES; s++)
+        cache_read(m, s, NULL, &slices[s]);
+    assert_int_equal(cache_forget(m, NULL), 1);
+    cache_free(m);
+    for (s = 0; s < CACHE_SLICES; s++) {
+        if (slices[s].count > 0) {
+            assert_string_equal(slices[s].items[0].next_hop, "a.example");
+            assert_int_equal(slices[s].items[0].found->dane, DANE_USABLE);
+        }
+        count += slices[s].count;
+        cache_slice_done(&slices[s]);
+    }
+    assert_int_equal(count, 1);
+}
+
+static void what_is_forgotten_is_searched_at_the_next_question(void **state)
+{
+    struct cache *m = cache_new(100);
+    size_t entries, searching;
+
+    (void)state;
+    know(m, "a.example");
+    know(m, "[a.example]:587");
+    know(m, "b.example");
+    assert_int_equal(cache_forget(m, "a.example"), 2);
+    assert_int_equal(cache_forget(m, "a.example"), 0);
+    assert_int_equal(join(m, "b.example", NULL, 0), SEAT_SERVED);
+    assert_int_equal(join(m, "a.example", NULL, 0), SEAT_FIRST);
+    land(m, "a.example", DANE_ABSENT, 0, HOUR);
+    assert_int_equal(cache_forget(m, NULL), 2);
+    cache_count(m, &entries, &searching);
+    assert_int_equal(entries, 0);
+    cache_free(m);
+}
+
+static void who_waits_is_not_forgotten(void **state)
+{
+    struct cache *m = cache_new(100);
+    struct counter c = counter();
+
+    (void)state;
+    know(m, "a.example");
+    assert_int_equal(join(m, "a.example", &c, 2 * HOUR), SEAT_FIRST);       /* expired, so it is searched anew */
+    assert_int_equal(cache_forget(m, NULL), 1);
+    assert_int_equal(cache_forget(m, NULL), 0);
+    assert_int_equal(join(m, "a.example", NULL, 2 * HOUR), SEAT_JOINED);
+    land(m, "a.example", DANE_PARTIAL, 2 * HOUR, HOUR);
+    assert_int_equal(c.woken, 1);
+    assert_int_equal(c.state, DANE_PARTIAL);
+    cache_free(m);
+}
+
+static void a_failure_is_believed_where_the_proof_was_forgotten(void **state)
+{
+    struct cache *m = cache_new(100);
+    struct counter c = counter();
+
+    (void)state;
+    know(m, "a.example");
+    cache_forget(m, NULL);
+    assert_int_equal(join(m, "a.example", &c, 0), SEAT_FIRST);
+    land(m, "a.example", DANE_UNKNOWN, 0, MINUTE);
+    assert_int_equal(c.state, DANE_UNKNOWN);
+    cache_free(m);
+}
+
+static void a_pinned_destination_is_due_once_it_is_forgotten(void **state)
+{
+    struct cache *m = cache_new(100);
+    struct next_hop pinned = hop("a.example"), due[4];
+    size_t count = 0;
+    int i;
+
+    (void)state;
+    cache_pin(m, &pinned);
+    know(m, "a.example");
+    for (i = 0; i < 8; i++)
+        count += cache_due(m, 1000, due, COUNT_OF(due));
+    assert_int_equal(count, 0);
+    assert_int_equal(cache_forget(m, "a.example"), 1);
+    for (i = 0; i < 8; i++)
+        count += cache_due(m, 1000, due, COUNT_OF(due));
+    assert_int_equal(count, 1);
+    land(m, "a.example", DANE_USABLE, 1000, HOUR);
+    cache_free(m);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -748,6 +895,12 @@ int main(void)
         cmocka_unit_test(where_everything_searches_newcomers_are_refused),
         cmocka_unit_test(what_is_asked_for_outlives_what_was_asked_for_once),
         cmocka_unit_test(many_threads_make_one_search_at_a_time_and_lose_no_wake_up),
+        cmocka_unit_test(all_can_be_read_and_one_hosts_spellings),
+        cmocka_unit_test(what_was_read_outlives_what_is_forgotten),
+        cmocka_unit_test(what_is_forgotten_is_searched_at_the_next_question),
+        cmocka_unit_test(who_waits_is_not_forgotten),
+        cmocka_unit_test(a_failure_is_believed_where_the_proof_was_forgotten),
+        cmocka_unit_test(a_pinned_destination_is_due_once_it_is_forgotten),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -52,6 +52,9 @@ expect 2 "--sideways" check --sideways x.example
 expect 2 "that is: danelaw check" check
 expect 2 "takes no --from" tables --from a@b.example
 expect 2 "takes no --all" status --all
+expect 2 "takes no --sts" connectors --sts
+expect 2 "that is: danelaw cache" cache drop x.example
+expect 2 "that is: danelaw cache" cache show x.example y.example
 expect 2 "takes no --check" check --check x.example
 expect 2 "that is: danelaw status" status now
 expect 2 "that is: danelaw connectors" connectors count
@@ -64,7 +67,7 @@ expect 2 "a..b" -c "$work/good.conf" check a..b
 quiet out
 
 # not yet
-for verb in trace held mode audit cache sweep doctor; do
+for verb in trace held mode audit sweep doctor; do
     expect 2 "danelaw: \"$verb\" is not available in this version" "$verb" --limit 3 x
     quiet out
 done
@@ -74,10 +77,10 @@ expect 2 "\"setup sendmail\" is not available in this version" setup sendmail
 # help
 expect 0 "VERB" --help
 quiet err
-for verb in check connectors tables setup status reload config; do
+for verb in check connectors cache tables setup status reload config; do
     grep -q "^  $verb " "$work/out" || { echo "FAILED: --help lacks $verb"; failures=$((failures + 1)); }
 done
-for verb in check connectors tables setup status reload config; do
+for verb in check connectors cache tables setup status reload config; do
     expect 0 "danelaw [-c FILE] [--json] $verb" "$verb" --help
     expect 0 "danelaw [-c FILE] [--json] $verb" --help "$verb"
     quiet err
@@ -98,6 +101,8 @@ expect 78 "nowhere.conf" -c "$work/nowhere.conf" config test
 expect 69 "$work/control.sock" -c "$work/good.conf" status
 expect 69 "not running" -c "$work/good.conf" connectors
 expect 69 "not running" -c "$work/good.conf" reload
+expect 69 "not running" -c "$work/good.conf" cache
+expect 69 "not running" -c "$work/good.conf" cache flush x.example --sts
 expect 69 "$work/control.sock" -c "$work/bad.conf" status       # a bad configuration must not hide the daemon
 expect 78 "nowhere.conf" -c "$work/nowhere.conf" status
 quiet out
@@ -115,6 +120,11 @@ expect 75 "THE RESOLVER CAN PROVE NOTHING" -c "$work/good.conf" check bo@contoso
 expect 75 "verdict       hold" -c "$work/good.conf" check bo@contoso-bank.example
 expect 75 '"connector":"Gateway"' -c "$work/good.conf" --json check bo@contoso-bank.example gw-partner.example
 [ "$(wc -l <"$work/out")" = 2 ] || { echo "FAILED: not one line a name"; failures=$((failures + 1)); }
+expect 75 "MTA-STS       unknown: the root" -c "$work/good.conf" check gw-partner.example
+expect 0 "MTA-STS       absent: an address literal" -c "$work/good.conf" check 'bo@[192.0.2.1]'
+if [ ! -e "$("$DANELAW" --help | sed -n 's/.*instead of //p')" ]; then
+    expect 75 "going by the presets" check 'bo@x.example'
+fi
 expect 0 "DANE          absent" -c "$work/good.conf" check 'bo@[192.0.2.1]'
 
 [ "$failures" = 0 ]

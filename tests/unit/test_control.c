@@ -8,6 +8,8 @@
 #include "base/log.h"
 #include "base/memory.h"
 #include "base/thread.h"
+#include "store/policies.h"
+#include "store/store.h"
 
 #include <errno.h>
 #include <event2/event.h>
@@ -27,7 +29,7 @@
 
 #include <cmocka.h>
 
-enum { MANY = 100000, CLIENTS_MAX = 64, REQUEST_MAX = 64 * 1024, PATIENCE_SECONDS = 20, NOBODY = 65534 };
+enum { MANY = 100000, MANY_HOPS = 2000, CLIENTS_MAX = 64, REQUEST_MAX = 64 * 1024, PATIENCE_SECONDS = 20, NOBODY = 65534 };
 
 /* Eyes */
 
@@ -36,6 +38,7 @@ struct errand {
     struct query_landing *query_at;
     struct records_landing *records_at;
     struct next_hop hop;
+    bool has_policy;
 };
 
 static struct mutex under_way_lock = { PTHREAD_MUTEX_INITIALIZER };
@@ -73,17 +76,32 @@ static struct dns_answers *answers_about(const struct next_hop *hop)
     return answers;
 }
 
+/* No TXT record, or the one whose policy is kept. */
+static struct dns_records records_about(bool has_policy)
+{
+    static const uint8_t record[] = "\x10v=STSv1; id=1999";
+    struct dns_records found = { .look = { .asked = true, .trust = DNS_INSECURE, .found = has_policy, .ttl = 3600 } };
+
+    if (has_policy) {
+        found.data[0] = record;
+        found.lengths[0] = sizeof(record) - 1;
+        found.count = 1;
+    }
+    return found;
+}
+
 static void *run_errand(void *argument)
 {
     struct errand *errand = argument;
     struct dns_look root = { .asked = true, .trust = DNS_SECURE, .found = true, .ttl = 3600 };
+    struct dns_records records = records_about(errand->has_policy);
 
     if (errand->at != NULL)
         errand->at->arrive(errand->at, answers_about(&errand->hop));
     else if (errand->query_at != NULL)
         errand->query_at->arrive(errand->query_at, &root);
     else
-        errand->records_at->arrive(errand->records_at, &(struct dns_records){ .look = { .asked = true, .trust = DNS_INSECURE } });
+        errand->records_at->arrive(errand->records_at, &records);
     free(errand);
     mutex_lock(&under_way_lock);
     under_way--;
@@ -131,9 +149,8 @@ static void eyes_close(struct lookup *self)
 static void eyes_records(struct lookup *self, const char *name, int type, struct records_landing *at)
 {
     (void)self;
-    (void)name;
     (void)type;
-    send_out((struct errand){ .records_at = at });
+    send_out((struct errand){ .records_at = at, .has_policy = strcmp(name, "_mta-sts.bare.sts.example") == 0 });
 }
 
 static struct lookup eyes = { .resolve = eyes_resolve, .query = eyes_query, .records = eyes_records, .close = eyes_close };
@@ -142,14 +159,16 @@ static struct lookup eyes = { .resolve = eyes_resolve, .query = eyes_query, .rec
 
 static struct {
     struct settings settings;
+    struct store *store;
+    struct policies *policies;
     struct engine *engine;
     struct event_base *loop;
     struct control *control;
     pthread_t thread;
-    char path[108];
+    char path[108], folder[64];
     struct control_job *_Atomic job;        /* the last reload */
     atomic_bool tables_good;
-    bool closed;
+    bool closed, broken_store;
 } house;
 
 static void hook_reload(void *self, struct control_job *job)
@@ -165,7 +184,7 @@ static void hook_status(void *self, bool *ret_good, char *ret_why, size_t size)
     snprintf(ret_why, size, "%s", *ret_good ? "" : "no room on disk");
 }
 
-static const struct control_hooks hooks = { NULL, hook_reload, hook_status };
+static struct control_hooks hooks = { .reload = hook_reload, .status = hook_status };
 
 static const struct route strict = { .name = "dane-mandatory", .transport = "danelaw-dane" };
 static const struct route loose = { .name = "opportunistic", .transport = "danelaw" };
@@ -225,6 +244,28 @@ static struct ruleset *few_rules(void)
     return rules;
 }
 
+/* bare.sts.example has no DANE, but a policy. */
+static struct ruleset *sts_rules(void)
+{
+    struct ruleset *rules = ruleset_new();
+    struct connector *c = add(rules, "Sts", "bare.sts.example", MODE_OPPORTUNISTIC);
+
+    c->mta_sts = MODE_MANDATORY;
+    ruleset_add(rules, c);
+    return rules;
+}
+
+static void keep_policy(const char *name, const char *body)
+{
+    struct sts_policy *policy;
+    struct domain domain;
+
+    assert_true(domain_parse(name, &domain, NULL));
+    assert_true(sts_policy_parse(body, strlen(body), &policy, NULL));
+    assert_true(policies_put(house.policies, &domain, "1999", policy, body, strlen(body), (int64_t)clock_wall()));
+    sts_policy_unref(policy);
+}
+
 static struct ruleset *many_rules(void)
 {
     struct ruleset *rules = ruleset_new();
@@ -248,7 +289,7 @@ static void set_rules(struct ruleset *rules)
     ruleset_set_default(rules, rest);
     ruleset_freeze(rules);
     if (house.engine == NULL)
-        house.engine = engine_open(&house.settings, &eyes, NULL, rules);
+        house.engine = engine_open(&house.settings, &eyes, house.policies, rules);
     else
         engine_adopt(house.engine, ruleset_ref(rules));
     ruleset_unref(rules);
@@ -283,6 +324,13 @@ static int open_house(void **state)
     atomic_store(&house.tables_good, true);
     atomic_store(&house.job, NULL);
     house.closed = false;
+    strcpy(house.folder, "/tmp/test_control.XXXXXX");
+    assert_non_null(mkdtemp(house.folder));
+    house.settings.store.directory = house.broken_store ? "/proc/nowhere" : house.folder;
+    house.store = store_open(&house.settings);
+    house.policies = policies_open(house.store, 1000, (int64_t)clock_wall());
+    hooks.store = house.store;
+    hooks.policies = house.policies;
     set_rules(few_rules());
     house.loop = event_base_new();
     house.control = control_open(house.loop, listen_here(), house.engine, &hooks);
@@ -302,12 +350,28 @@ static void close_doors(void)
     event_base_free(house.loop);
 }
 
+static void empty_folder(void)
+{
+    static const char *const files[] = { "danelaw.db", "danelaw.db-wal", "danelaw.db-shm" };
+    char path[100];
+    size_t i;
+
+    for (i = 0; i < COUNT_OF(files); i++) {
+        snprintf(path, sizeof(path), "%s/%s", house.folder, files[i]);
+        unlink(path);
+    }
+    rmdir(house.folder);
+}
+
 static int close_house(void **state)
 {
     (void)state;
     close_doors();
     engine_close(house.engine);
     house.engine = NULL;
+    policies_close(house.policies);
+    store_close(house.store);
+    empty_folder();
     unlink(house.path);
     return 0;
 }
@@ -531,7 +595,8 @@ static void nonsense_is_refused(void **state)
 {
     static const char *const nonsense[] = {
         "\n", "verb\n", "[]\n", "{\"verb\":1}\n", "{\"verb\":\"fly\"}\n", "{\"verb\":\"status\",\"verb\":\"status\"}\n",
-        "{\"verb\":\"connectors\"}\n", "{\"verb\":\"connectors\",\"what\":\"match\",\"address\":\"<>\"}\n",
+        "{\"verb\":\"cache\"}\n", "{\"verb\":\"cache\",\"what\":\"show\",\"domain\":null}\n",
+        "{\"verb\":\"cache\",\"what\":\"flush\",\"domain\":\"a..b\"}\n", "{\"verb\":\"connectors\"}\n", "{\"verb\":\"connectors\",\"what\":\"match\",\"address\":\"<>\"}\n",
         "{\"verb\":\"connectors\",\"what\":\"match\",\"address\":\"a b\"}\n", "{\"verb\":\"\xff\"}\n",
     };
     size_t i;
@@ -763,7 +828,249 @@ static void strangers_look_but_change_nothing(void **state)
         skip();
     assert_int_equal(exit_for_nobody("{\"verb\":\"connectors\",\"what\":\"list\"}\n"), 0);
     assert_int_equal(exit_for_nobody("{\"verb\":\"reload\"}\n"), 1);
+    assert_int_equal(exit_for_nobody("{\"verb\":\"cache\",\"what\":\"show\"}\n"), 0);
+    assert_int_equal(exit_for_nobody("{\"verb\":\"cache\",\"what\":\"flush\"}\n"), 1);
+    assert_int_equal(exit_for_nobody("{\"verb\":\"cache\",\"what\":\"flush\",\"sts\":true}\n"), 1);
     assert_null(atomic_load(&house.job));
+}
+
+/* Until the daemon says so of the rule. */
+static json_t *wait_for_rule(const char *name, const char *key, const char *expected)
+{
+    int64_t until = clock_ms() + PATIENCE_SECONDS * 1000;
+    char request[200];
+    json_t *all;
+
+    snprintf(request, sizeof(request), "{\"verb\":\"connectors\",\"what\":\"show\",\"name\":\"%s\"}\n", name);
+    all = ask(request);
+    while (strcmp(word(json_array_get(all, 0), key), expected) != 0 && clock_ms() < until) {
+        json_decref(all);
+        usleep(10000);
+        all = ask(request);
+    }
+    assert_string_equal(word(json_array_get(all, 0), key), expected);
+    return all;
+}
+
+static void a_rule_shows_both_halves(void **state)
+{
+    json_t *all;
+
+    (void)state;
+    keep_policy("bare.sts.example", "version: STSv1\nmode: enforce\nmx: bare.sts.example\nmax_age: 86400\n");
+    set_rules(sts_rules());
+    all = wait_for_rule("Sts", "sts", "enforce");
+    assert_string_equal(word(json_array_get(all, 0), "dane"), "absent");
+    assert_string_equal(word(json_array_get(all, 0), "verdict"), "deliver");
+    json_decref(all);
+}
+
+static void a_rule_that_asks_for_no_policy_shows_none(void **state)
+{
+    json_t *all;
+
+    (void)state;
+    warm_up("good.example");
+    all = ask("{\"verb\":\"connectors\",\"what\":\"show\",\"name\":\"Good\"}\n");
+    assert_string_equal(word(json_array_get(all, 0), "sts"), "null");
+    json_decref(all);
+}
+
+static void the_cache_shows_what_a_hop_rests_on(void **state)
+{
+    static const char *const keys[] = { "next_hop", "dane", "sts", "fresh_until", "since", "why", "sts_why", "id", "mode",
+                                        "mx", "max_age", "fetched", "expires" };
+    const char *key;
+    json_t *all, *value;
+    size_t i = 0;
+
+    (void)state;
+    keep_policy("bare.sts.example", "version: STSv1\nmode: enforce\nmx: mail.example\nmax_age: 86400\n");
+    set_rules(sts_rules());
+    json_decref(wait_for_rule("Sts", "sts", "enforce-mismatch"));
+    all = ask("{\"verb\":\"cache\",\"what\":\"show\",\"domain\":\"Bare.STS.example.\"}\n");
+    assert_int_equal(exit_of(all), 0);
+    assert_int_equal(json_array_size(all), 2);
+    json_object_foreach(json_array_get(all, 0), key, value)
+        assert_string_equal(key, keys[i++]);
+    assert_int_equal(i, COUNT_OF(keys));
+    assert_string_equal(word(json_array_get(all, 0), "next_hop"), "bare.sts.example");
+    assert_string_equal(word(json_array_get(all, 0), "dane"), "absent");
+    assert_string_equal(word(json_array_get(all, 0), "sts"), "enforce-mismatch");
+    assert_string_equal(word(json_array_get(all, 0), "mode"), "enforce");
+    assert_string_equal(word(json_array_get(all, 0), "id"), "null");
+    assert_int_equal(strlen(word(json_array_get(all, 0), "fresh_until")), strlen("2024-01-01T00:00:00Z"));
+    json_decref(all);
+    all = ask("{\"verb\":\"cache\",\"what\":\"show\",\"domain\":\"elsewhere.example\"}\n");
+    assert_int_equal(exit_of(all), 1);
+    assert_int_equal(json_array_size(all), 1);
+    assert_true(error_of(all)[0] != '\0');
+    json_decref(all);
+}
+
+static void kept_policies_are_listed_by_name(void **state)
+{
+    json_t *all;
+
+    (void)state;
+    all = ask("{\"verb\":\"cache\",\"what\":\"show\",\"sts\":true}\n");
+    assert_int_equal(exit_of(all), 0);
+    assert_int_equal(json_array_size(all), 1);
+    json_decref(all);
+    keep_policy("b.example", "version: STSv1\nmode: testing\nmx: *.b.example\nmax_age: 86400\n");
+    keep_policy("a.example", "version: STSv1\nmode: none\nmax_age: 86400\n");
+    all = ask("{\"verb\":\"cache\",\"what\":\"show\",\"sts\":true}\n");
+    assert_int_equal(json_array_size(all), 3);
+    assert_string_equal(word(json_array_get(all, 0), "next_hop"), "a.example");
+    assert_string_equal(word(json_array_get(all, 1), "sts"), "testing");
+    assert_string_equal(word(json_array_get(all, 1), "mode"), "testing");
+    assert_string_equal(word(json_array_get(all, 1), "id"), "1999");
+    assert_string_equal(word(json_array_get(all, 1), "dane"), "null");
+    assert_int_equal(strlen(word(json_array_get(all, 1), "expires")), strlen("2024-01-01T00:00:00Z"));
+    assert_string_equal(json_string_value(json_array_get(json_object_get(json_array_get(all, 1), "mx"), 0)), "*.b.example");
+    json_decref(all);
+    all = ask("{\"verb\":\"cache\",\"what\":\"show\",\"sts\":true,\"domain\":\"a.example\"}\n");
+    assert_int_equal(json_array_size(all), 2);
+    json_decref(all);
+    all = ask("{\"verb\":\"cache\",\"what\":\"show\",\"sts\":true,\"domain\":\"c.example\"}\n");
+    assert_int_equal(exit_of(all), 1);
+    json_decref(all);
+}
+
+static long long number(const json_t *item, const char *key)
+{
+    assert_true(json_is_integer(json_object_get(item, key)));
+    return json_integer_value(json_object_get(item, key));
+}
+
+static void flush_forgets_evidence_but_no_policy(void **state)
+{
+    json_t *all;
+
+    (void)state;
+    warm_up("good.example");
+    keep_policy("good.example", "version: STSv1\nmode: none\nmax_age: 86400\n");
+    all = ask("{\"verb\":\"cache\",\"what\":\"flush\",\"domain\":\"good.example\"}\n");
+    assert_int_equal(exit_of(all), 0);
+    assert_int_equal(number(json_array_get(all, 0), "evidence"), 1);
+    assert_int_equal(number(json_array_get(all, 0), "policies"), 0);
+    json_decref(all);
+    assert_int_equal(policies_count(house.policies), 1);
+    all = ask("{\"verb\":\"cache\",\"what\":\"flush\",\"domain\":\"other.example\",\"sts\":true}\n");
+    assert_int_equal(number(json_array_get(all, 0), "policies"), 0);
+    json_decref(all);
+    all = ask("{\"verb\":\"cache\",\"what\":\"flush\",\"domain\":\"good.example\",\"sts\":true}\n");
+    assert_int_equal(number(json_array_get(all, 0), "policies"), 1);
+    json_decref(all);
+    assert_int_equal(policies_count(house.policies), 0);
+    warm_up("good.example");                        /* a mandatory rule names it, so it is looked up again */
+}
+
+static void flush_without_a_domain_forgets_all(void **state)
+{
+    json_t *all;
+
+    (void)state;
+    warm_up("good.example");
+    warm_up("bare.example");
+    keep_policy("a.example", "version: STSv1\nmode: none\nmax_age: 86400\n");
+    keep_policy("b.example", "version: STSv1\nmode: none\nmax_age: 86400\n");
+    all = ask("{\"verb\":\"cache\",\"what\":\"flush\"}\n");
+    assert_true(number(json_array_get(all, 0), "evidence") >= 2);
+    assert_int_equal(number(json_array_get(all, 0), "policies"), 0);
+    json_decref(all);
+    all = ask("{\"verb\":\"cache\",\"what\":\"flush\",\"sts\":true}\n");
+    assert_int_equal(number(json_array_get(all, 0), "policies"), 2);
+    json_decref(all);
+    assert_int_equal(policies_count(house.policies), 0);
+}
+
+/* Looks many next hops up, some at a time. */
+static void fill_cache(void)
+{
+    struct address to = { .kind = ADDRESS_DOMAIN };
+    char name[64];
+    struct text line;
+    unsigned i;
+
+    for (i = 0; i < MANY_HOPS; i++) {
+        snprintf(name, sizeof(name), "good%u.many.example", i);
+        assert_true(domain_parse(name, &to.domain, NULL));
+        text_init(&line, 4096);
+        engine_explain(house.engine, &to, &line);
+        text_done(&line);
+        mutex_lock(&under_way_lock);
+        while (under_way > 50)
+            signal_wait(&under_way_changed, &under_way_lock);
+        mutex_unlock(&under_way_lock);
+    }
+}
+
+static void a_large_cache_keeps_nobody_waiting(void **state)
+{
+    int stuck, leaver;
+    size_t many = 0, i;
+    char some[4096];
+    int64_t begun;
+    json_t *all;
+
+    (void)state;
+    fill_cache();
+    stuck = dial();                                 /* not before: who is silent for long is let go */
+    leaver = dial();
+    say(stuck, "{\"verb\":\"cache\",\"what\":\"show\"}\n", strlen("{\"verb\":\"cache\",\"what\":\"show\"}\n"));
+    say(leaver, "{\"verb\":\"cache\",\"what\":\"show\"}\n", strlen("{\"verb\":\"cache\",\"what\":\"show\"}\n"));
+    assert_true(recv(leaver, some, sizeof(some), 0) > 0);
+    close(leaver);
+    begun = clock_ms();
+    all = ask("{\"verb\":\"status\"}\n");
+    assert_true(clock_ms() - begun < 500);
+    json_decref(all);
+    all = hear(stuck);
+    assert_int_equal(exit_of(all), 0);
+    for (i = 0; i + 1 < json_array_size(all); i++)
+        many += strstr(word(json_array_get(all, i), "next_hop"), ".many.example") != NULL;
+    assert_int_equal(many, MANY_HOPS);
+    json_decref(all);
+}
+
+static void a_failing_store_is_trouble(void **state)
+{
+    int64_t until = clock_ms() + PATIENCE_SECONDS * 1000;
+    json_t *all = ask("{\"verb\":\"status\"}\n");
+    const json_t *store;
+
+    (void)state;
+    keep_policy("a.example", "version: STSv1\nmode: none\nmax_age: 86400\n");
+    while (exit_of(all) == 75 && clock_ms() < until) {
+        json_decref(all);
+        usleep(10000);
+        all = ask("{\"verb\":\"status\"}\n");
+    }
+    json_decref(all);
+    all = ask("{\"verb\":\"status\"}\n");
+    store = json_object_get(json_array_get(all, 0), "store");
+    assert_int_equal(exit_of(all), 0);
+    assert_true(json_is_true(json_object_get(store, "good")));
+    assert_string_equal(word(store, "why"), "null");
+    assert_int_equal(number(json_array_get(all, 0), "policies"), 1);
+    json_decref(all);
+    close_house(NULL);
+    house.broken_store = true;
+    open_house(NULL);
+    house.broken_store = false;
+    do {
+        all = ask("{\"verb\":\"status\"}\n");
+        store = json_object_get(json_array_get(all, 0), "store");
+        if (json_is_false(json_object_get(store, "good")))
+            break;
+        json_decref(all);
+        usleep(10000);
+    } while (clock_ms() < until);
+    assert_int_equal(exit_of(all), 1);
+    assert_true(json_is_false(json_object_get(store, "good")));
+    assert_true(strlen(word(store, "why")) > 4);
+    json_decref(all);
 }
 
 #define ROOM_TEST(name) cmocka_unit_test_setup_teardown(name, open_house, close_house)
@@ -790,6 +1097,14 @@ int main(void)
         ROOM_TEST(a_reload_outlives_its_client),
         ROOM_TEST(a_reload_outlives_the_socket),
         ROOM_TEST(strangers_look_but_change_nothing),
+        ROOM_TEST(a_rule_shows_both_halves),
+        ROOM_TEST(a_rule_that_asks_for_no_policy_shows_none),
+        ROOM_TEST(the_cache_shows_what_a_hop_rests_on),
+        ROOM_TEST(kept_policies_are_listed_by_name),
+        ROOM_TEST(flush_forgets_evidence_but_no_policy),
+        ROOM_TEST(flush_without_a_domain_forgets_all),
+        ROOM_TEST(a_large_cache_keeps_nobody_waiting),
+        ROOM_TEST(a_failing_store_is_trouble),
     };
 
     signal(SIGPIPE, SIG_IGN);
