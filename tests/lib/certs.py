@@ -10,6 +10,9 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 
+GOOD, SELF_SIGNED, EXPIRED, NAME_IN_CN = "good", "self-signed", "expired", "name in CN only"
+
+
 class Authority:
     """Issues certificates into a directory: NAME.pem holds key, certificate and the CA's certificate."""
 
@@ -27,15 +30,18 @@ class Authority:
     def ca_file(self):
         return os.path.join(self.directory, "ca.pem")
 
-    def issue(self, host, names=None):
+    def issue(self, host, names=None, kind=GOOD, file=None):
         """The path of the file for host; names are what its certificate says, preset: the host's own name."""
         key = ec.generate_private_key(ec.SECP256R1())
-        certificate = self._sign(_name(host), key.public_key(), names or [host])
-        path = os.path.join(self.directory, host + ".pem")
+        certificate = self._sign(_name(host), key.public_key(), names or [host], kind,
+                                 key if kind == SELF_SIGNED else None)
+        path = os.path.join(self.directory, (file or host) + ".pem")
         with open(path, "wb") as out:
             out.write(key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8,
                                         serialization.NoEncryption()))
-            out.write(_pem(certificate) + _pem(self.certificate))
+            out.write(_pem(certificate))
+            if kind != SELF_SIGNED:
+                out.write(_pem(self.certificate))
         self.issued[host] = certificate
         return path
 
@@ -53,18 +59,22 @@ class Authority:
             data = hashlib.sha256(data).digest()
         return f"{usage} {selector} {matching} {data.hex()}"
 
-    def _sign(self, subject, public_key, names):
+    def _sign(self, subject, public_key, names, kind=GOOD, own_key=None):
         now = datetime.datetime.utcnow()
-        builder = (x509.CertificateBuilder().subject_name(subject).issuer_name(self.name)
+        end = now + datetime.timedelta(days=30)
+        if kind == EXPIRED:
+            now, end = now - datetime.timedelta(days=9), now - datetime.timedelta(days=1)
+        builder = (x509.CertificateBuilder().subject_name(subject)
+                   .issuer_name(subject if own_key else self.name)
                    .public_key(public_key).serial_number(x509.random_serial_number())
                    .not_valid_before(now - datetime.timedelta(days=1))
-                   .not_valid_after(now + datetime.timedelta(days=30))
+                   .not_valid_after(end)
                    .add_extension(x509.BasicConstraints(ca=names is None, path_length=None), critical=True)
                    .add_extension(x509.SubjectKeyIdentifier.from_public_key(public_key), critical=False))
-        if names is not None:
+        if names is not None and kind != NAME_IN_CN:
             builder = builder.add_extension(x509.SubjectAlternativeName([x509.DNSName(n) for n in names]),
                                             critical=False)
-        return builder.sign(self.key, hashes.SHA256())
+        return builder.sign(own_key or self.key, hashes.SHA256())
 
 
 def _name(common):

@@ -5,8 +5,8 @@ usage: faultdns.py RULES.json UPSTREAM
 
 RULES.json: {"127.0.54.1": [["mx.d.example", "TLSA", "servfail"], ...], ...}, one list for each address to
 listen on; "*" stands for any name or type; the first rule that fits decides.  Actions: servfail, refused,
-drop (never answers), flaky (drops every other question), delay:SECONDS.  The file is read again when it
-changes.
+drop (never answers), flaky (drops every other question), delay:SECONDS, nothing (there is no such record),
+answer:RDATA (this record instead, unsigned).  The file is read again when it changes.
 """
 
 import asyncio
@@ -19,6 +19,7 @@ import dns.flags
 import dns.message
 import dns.rcode
 import dns.rdatatype
+import dns.rrset
 
 
 class Rules:
@@ -56,6 +57,12 @@ class Server:
         if action in ("servfail", "refused"):
             reply = dns.message.make_response(query)
             reply.set_rcode(dns.rcode.from_text(action))
+            return reply.to_wire()
+        if action in ("nothing", "answer"):
+            reply = dns.message.make_response(query)
+            reply.flags |= dns.flags.AA
+            if action == "answer":
+                reply.answer.append(dns.rrset.from_text(question.name, 1, "IN", kind, number))
             return reply.to_wire()
         if action == "delay":
             await asyncio.sleep(float(number))

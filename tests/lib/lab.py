@@ -28,6 +28,8 @@ import dns.query
 import authserver
 import certs
 import daemon
+import policyhost
+import sts_table
 import table
 import zones
 from namespace import ROOT, run
@@ -46,6 +48,7 @@ class Lab:
         self.zones = zones.Zones(ROOT + "/zones", self.authority)
         self.postfix = Postfix()
         self.partners = Partners(ROOT + "/partners.jsonl")
+        self.policy_hosts = policyhost.PolicyHosts(self.authority)
         self.danelawd = daemon.Danelawd(self)
 
     def __enter__(self):
@@ -62,6 +65,7 @@ class Lab:
         tell("starting name servers, resolver and partners")
         self._start_name_servers()
         self._start_partners()
+        self._start_policy_hosts()
         self.start_resolver("postfix-resolver", POSTFIX_RESOLVER)
         tell("starting Postfix")
         self._start_postfix(database_type)
@@ -173,6 +177,12 @@ class Lab:
             json.dump(hosts, out)
         self.spawn("partnermta", sys.executable, HERE + "/partnermta.py", ROOT + "/hosts.json",
                    self.partners.path)
+
+    def _start_policy_hosts(self):
+        self.policy_hosts.start()
+        for partner in sts_table.ALL:
+            if partner.site is not None:
+                self.policy_hosts.set(partner.domain, partner.address, partner.site)
 
     def start_resolver(self, name, address):
         """A validating unbound with the lab's root."""

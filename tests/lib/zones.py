@@ -10,6 +10,7 @@ import os
 import re
 import time
 
+import sts_table
 import table
 from namespace import run
 
@@ -19,6 +20,7 @@ FAULTY_NET = "127.0.54."                # one address for each zone that misbeha
 HOST_NET = ipaddress.ip_address("127.1.0.0")
 HOST_NET6 = ipaddress.ip_address("fd00:da:0:1::")
 NEGATIVE_TTL = 60
+PARTNERS = table.PARTNERS + sts_table.ALL
 
 
 class Host:
@@ -44,14 +46,15 @@ class Zones:
 
     def build(self):
         """Everything, in an order that lets each parent know its children's DS."""
-        for partner in table.PARTNERS:
+        for partner in PARTNERS:
             self._find_hosts(partner)
         for host in self.hosts.values():
-            self.authority.issue(host.name, table.WRONG_NAME_HOSTS.get(host.name))
+            self.authority.issue(host.name, **sts_table.CERTIFICATES.get(
+                host.name, {"names": table.WRONG_NAME_HOSTS.get(host.name)}))
         with concurrent.futures.ThreadPoolExecutor(max_workers=4) as pool:
-            with_zone = [p for p in table.PARTNERS if p.zone != table.NO_ZONE]
+            with_zone = [p for p in PARTNERS if p.zone != table.NO_ZONE]
             below = list(pool.map(self._make_partner_zone, with_zone))
-        above = [line for p in table.PARTNERS for line in p.above]
+        above = [line for p in PARTNERS for line in p.above]
         above += [f"ns A {ZONE_SERVER}"] + [line for lines in below for line in lines]
         ds = self._make_zone("example", self._soa("ns0.example.") + [f"ns0 A {ROOT_SERVER}"] + above)
         self._make_zone(".", self._soa("a.root.") + [f"a.root. A {ROOT_SERVER}", "example. NS ns0.example.",
@@ -76,7 +79,12 @@ class Zones:
         return os.path.join(self.directory, (zone.strip(".") or "root") + ".zone")
 
     def partner_zones(self):
-        return [p.name + ".example" for p in table.PARTNERS if p.zone != table.NO_ZONE]
+        return [p.name + ".example" for p in PARTNERS if p.zone != table.NO_ZONE]
+
+    @staticmethod
+    def fault_address(partner):
+        """Where the name server of a partner with faults listens."""
+        return FAULTY_NET + str(PARTNERS.index(partner) + 1)
 
     # --- one partner
 
@@ -100,7 +108,7 @@ class Zones:
         server, delegation = "ns.example.", []
         if partner.faults:
             server = f"ns-{partner.name}.example."
-            address = FAULTY_NET + str(table.PARTNERS.index(partner) + 1)
+            address = self.fault_address(partner)
             self.faults[address] = [[owner if owner == "*" else _absolute(owner, partner), kind, action]
                                     for owner, kind, action in partner.faults]
             delegation.append(f"{server} A {address}")

@@ -2,6 +2,8 @@
 
 import states                   # noqa: F401
 import ways                     # noqa: F401
+import sts                      # noqa: F401
+import fallback                 # noqa: F401
 import rules                    # noqa: F401
 import forms                    # noqa: F401
 import sites                    # noqa: F401
