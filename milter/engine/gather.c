@@ -6,8 +6,6 @@
 #include "base/memory.h"
 #include "engine/inside.h"
 
-enum { BELIEVED_SECONDS = 60 };             /* a policy fetched that lately is not fetched again before a mismatch counts */
-
 /* A search on its way; it ends in the cache. */
 struct search {
     struct landing landing;
@@ -82,7 +80,7 @@ enum seat engine_join(struct engine *e, enum half half, const struct next_hop *h
 
 bool engine_doubts(const struct evidence *joined)
 {
-    return joined->sts == STS_ENFORCE_MISMATCH && (int64_t)clock_wall() - joined->fetched_at > BELIEVED_SECONDS;
+    return joined->sts == STS_ENFORCE_MISMATCH && (int64_t)clock_wall() - joined->fetched_at > ENGINE_BELIEVED_SECONDS;
 }
 
 /* One thread waiting for several things at once. */
@@ -176,13 +174,16 @@ static struct evidence *join(struct engine *e, struct evidence *dane, struct evi
 static struct evidence *doubt(struct engine *e, struct pair *p, struct evidence *dane, struct evidence *both, bool patient,
                               int64_t deadline_ms)
 {
-    if (!engine_doubts(both))
-        return both;
-    evidence_unref(both);
-    cache_doubt(e->sts, &p->sts.hop);
-    sleeper_sit(e, &p->sts, p->sts.at, HALF_STS, &(struct next_hop){ .host = p->sts.hop.host, .port = p->sts.hop.port },
-                patient, true);
-    return join(e, dane, sleeper_rise(e, &p->sts, deadline_ms));
+    struct next_hop domain = p->sts.hop;
+    int doubts;
+
+    for (doubts = 0; doubts < ENGINE_DOUBTS && engine_doubts(both); doubts++) {
+        evidence_unref(both);
+        cache_doubt(e->sts, &domain);
+        sleeper_sit(e, &p->sts, p->sts.at, HALF_STS, &domain, patient, true);
+        both = join(e, dane, sleeper_rise(e, &p->sts, deadline_ms));
+    }
+    return both;
 }
 
 /* What is known of the next hop by the deadline, or NULL. */

@@ -10,7 +10,11 @@
 
 #include <stdatomic.h>
 
-enum { ENGINE_HOPS_MAX = CONNECTOR_SMART_HOSTS_MAX };
+enum {
+    ENGINE_HOPS_MAX = CONNECTOR_SMART_HOSTS_MAX,
+    ENGINE_BELIEVED_SECONDS = 60,           /* a policy fetched that lately is not fetched again before a mismatch counts */
+    ENGINE_DOUBTS = 2,                      /* the first may join a search that was under way for somebody without doubts */
+};
 
 struct engine {
     const struct settings *set;             /* frozen */

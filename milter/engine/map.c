@@ -28,7 +28,7 @@ struct map_ask {
     enum map_table table;
     struct next_hop hop, domain;            /* domain: the policy domain */
     struct evidence *dane;                  /* a reference, once it is there */
-    bool doubted;                           /* the policy has been fetched again for us */
+    int doubts;                             /* how often the policy was to be fetched again for us */
     int64_t start;
 };
 
@@ -109,12 +109,12 @@ static void have_sts(struct map_ask *ask, struct evidence *sts)
 {
     struct evidence *both = evidence_join(ask->dane, sts);
 
-    if (ask->doubted || !engine_doubts(both)) {
+    if (ask->doubts == ENGINE_DOUBTS || !engine_doubts(both)) {
         settle(ask, both);
         return;
     }
     evidence_unref(both);
-    ask->doubted = true;
+    ask->doubts++;
     cache_doubt(ask->engine->sts, &ask->domain);
     await_sts(ask);
 }
@@ -131,7 +131,7 @@ static void await_sts(struct map_ask *ask)
     struct evidence *found = NULL;
 
     ask->waiter = (struct waiter){ .wake = sts_wake };
-    switch (engine_join(e, HALF_STS, &domain, &ask->waiter, ask->doubted, &found)) {
+    switch (engine_join(e, HALF_STS, &domain, &ask->waiter, ask->doubts > 0, &found)) {
     case SEAT_FIRST:
     case SEAT_JOINED:
         return;                             /* by now another thread may have ended the question */

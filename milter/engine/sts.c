@@ -161,7 +161,9 @@ static void follow_record(struct sts_search *s)
     struct kept_policy kept;
 
     if (kept_get(s, &kept)) {
-        if (strcmp(kept.id, s->id) == 0 && now - kept.fetched_at < BODY_SECONDS && !s->doubted) {
+        bool doubted = s->doubted && now - kept.fetched_at > ENGINE_BELIEVED_SECONDS;   /* others may have asked for it */
+
+        if (strcmp(kept.id, s->id) == 0 && now - kept.fetched_at < BODY_SECONDS && !doubted) {
             policies_checked(e->policies, &s->hop.host, now);
             land_kept(s, &kept, "");
             return;
@@ -191,12 +193,15 @@ static void txt_arrive(struct records_landing *self, const struct dns_records *f
     }
     if (!answered)
         fault_set(&why, "the TXT look-up failed: %s", found->look.why);
-    if (kept_get(s, &kept))
+    if (kept_get(s, &kept)) {
+        if (s->doubted)
+            kept.fetched_at = (int64_t)clock_wall();    /* no record leads to the policy: that was all there was to ask */
         land_kept(s, &kept, why.text);
-    else if (answered)
+    } else if (answered) {
         land_without(s, STS_ABSENT, why.text, (int64_t)s->txt_seconds * 1000);
-    else
+    } else {
         land_without(s, STS_UNKNOWN, why.text, FAILED_MS);
+    }
 }
 
 void engine_search_sts(struct engine *e, const struct next_hop *hop, bool ahead, bool doubted)
