@@ -18,7 +18,8 @@ struct script {
     bool parked;
     unsigned searches, open, most;
     char sts_id[STS_ID_SIZE], *sts_body;    /* no id: no TXT record; no body: the policy host fails */
-    bool txt_fails;
+    bool txt_fails, txt_parked, file_parked;
+    uint32_t txt_ttl;
     unsigned texts, fetches;
 };
 
@@ -93,6 +94,18 @@ static void make_host(struct dns_answers *a, size_t index, const char *name, con
         h->at_name.records = arena_take(a->memory, sizeof(*tlsa));
         *h->at_name.records = *tlsa;
     }
+}
+
+/* A host by its own name stands for itself alone. */
+static void make_alone(struct dns_answers *a, const char *hop)
+{
+    struct dns_host *h = &a->hosts[0];
+
+    if (a->host_count == 0)
+        return;
+    a->host_count = 1;
+    h->name.length = (uint8_t)snprintf(h->name.name, sizeof(h->name.name), "%.200s", hop);
+    h->expanded = h->at_name.base = h->name;
 }
 
 static struct dns_answers *make_answers(const char *hop, enum fake_world world, uint32_t ttl)
@@ -201,6 +214,7 @@ static void put_sts_job(struct fake *f, struct job wanted, const char *domain, b
     s = script_of(f, job->key);
     s->texts += text;
     s->fetches += !text;
+    job->parked = text ? s->txt_parked : s->file_parked;
     put_job(f, job);
     mutex_unlock(&f->lock);
 }
@@ -217,9 +231,9 @@ static void fake_fetch_policy(struct lookup *self, const struct domain *domain, 
     put_sts_job((struct fake *)self, (struct job){ .file_at = at }, domain->name, false);
 }
 
-static void land_text(struct records_landing *at, const char *id, bool fails)
+static void land_text(struct records_landing *at, const char *id, bool fails, uint32_t ttl)
 {
-    struct dns_records found = { .look = look(fails ? DNS_FAILED : DNS_INSECURE, *id != '\0', 300) };
+    struct dns_records found = { .look = look(fails ? DNS_FAILED : DNS_INSECURE, *id != '\0', ttl) };
     char words[64];
 
     snprintf(words + 1, sizeof(words) - 1, "v=STSv1; id=%s;", id);
@@ -264,16 +278,19 @@ static void land(struct fake *f, struct job *job) UNCHECKED
     struct dns_look root = look(f->root_trust, f->root_found, 3600);
     struct dns_answers *answers = NULL;
     struct script *s = job->at != NULL || job->text_at != NULL || job->file_at != NULL ? script_of(f, job->key) : NULL;
+    uint32_t txt_ttl = s == NULL ? 0 : s->txt_ttl;
     char id[STS_ID_SIZE] = "";
     char *body = NULL;
     bool fails = f->closing || (s != NULL && s->txt_fails);
 
     if (s != NULL) {
         strcpy(id, s->sts_id);
-        body = s->sts_body == NULL ? NULL : mem_text(s->sts_body);
+        body = s->sts_body == NULL || f->closing ? NULL : mem_text(s->sts_body);
     }
     if (job->at != NULL) {
         answers = make_answers(job->hop.host.name, f->closing ? FAKE_FAILS : s->world, s->ttl);
+        if (job->hop.bracketed)
+            make_alone(answers, job->hop.host.name);
         s->open--;
         f->open--;
     } else if (f->closing) {
@@ -285,7 +302,7 @@ static void land(struct fake *f, struct job *job) UNCHECKED
     else if (job->query_at != NULL)
         job->query_at->arrive(job->query_at, &root);
     else if (job->text_at != NULL)
-        land_text(job->text_at, id, fails);
+        land_text(job->text_at, id, fails, txt_ttl);
     else
         land_file(job->file_at, body);
     free(body);
@@ -331,7 +348,7 @@ struct fake *fake_new(void)
 
     f->face = (struct lookup){ .resolve = fake_resolve, .query = fake_query, .records = fake_records,
                               .fetch_policy = fake_fetch_policy, .close = fake_close };
-    f->any = (struct script){ .world = FAKE_USABLE, .ttl = 3600 };
+    f->any = (struct script){ .world = FAKE_USABLE, .ttl = 3600, .txt_ttl = 300 };
     f->root_trust = DNS_SECURE;
     f->root_found = true;
     mutex_init(&f->lock);
@@ -397,7 +414,7 @@ void fake_lets_go(struct fake *f, const char *hop)
         s->parked = s->parked && strcmp(hop, "*") != 0;
     script_of(f, hop)->parked = false;
     for (job = f->jobs; job != NULL; job = job->next) {
-        if (strcmp(hop, "*") == 0 || strcmp(job->key, hop) == 0)
+        if (job->at != NULL && (strcmp(hop, "*") == 0 || strcmp(job->key, hop) == 0))
             job->parked = false;
     }
     signal_all(&f->changed);
@@ -489,4 +506,45 @@ unsigned fake_fetches(struct fake *f, const char *domain)
     count = script_of(f, domain)->fetches;
     mutex_unlock(&f->lock);
     return count;
+}
+
+unsigned fake_texts(struct fake *f, const char *domain)
+{
+    unsigned count;
+
+    mutex_lock(&f->lock);
+    count = script_of(f, domain)->texts;
+    mutex_unlock(&f->lock);
+    return count;
+}
+
+void fake_sts_ttl(struct fake *f, const char *domain, uint32_t seconds)
+{
+    SCRIPTED(f, domain, txt_ttl = seconds);
+}
+
+void fake_parks_text(struct fake *f, const char *domain)
+{
+    SCRIPTED(f, domain, txt_parked = true);
+}
+
+void fake_parks_file(struct fake *f, const char *domain)
+{
+    SCRIPTED(f, domain, file_parked = true);
+}
+
+void fake_lets_sts_go(struct fake *f, const char *domain)
+{
+    struct script *s;
+    struct job *job;
+
+    mutex_lock(&f->lock);
+    s = script_of(f, domain);
+    s->txt_parked = s->file_parked = false;
+    for (job = f->jobs; job != NULL; job = job->next) {
+        if ((job->text_at != NULL || job->file_at != NULL) && strcmp(job->key, domain) == 0)
+            job->parked = false;
+    }
+    signal_all(&f->changed);
+    mutex_unlock(&f->lock);
 }

@@ -4,7 +4,10 @@
 #include "lookup/lookup.h"
 #include "policy/sts.h"
 
-/* A scripted resolver: what a next hop answers, and when, is the test's to say. Lands on a thread of its own. Any thread. */
+/*
+ * A scripted resolver: what a next hop answers, and when, is the test's to say. The hosts of d.example are mx1.d.example
+ * and mx2.d.example; [h.example] is its own. Lands on a thread of its own. Any thread.
+ */
 enum fake_world {
     FAKE_FAILS = 0,         /* unknown */
     FAKE_BOGUS,
@@ -40,7 +43,13 @@ bool fake_wait_searches(struct fake *f, const char *hop, unsigned count);
 /* MTA-STS of a domain: the id in its TXT record ("": there is none) and its policy file (NULL: the policy host is dead). */
 void fake_sts(struct fake *f, const char *domain, const char *id, const char *body);
 void fake_sts_text_fails(struct fake *f, const char *domain);       /* until the next fake_sts() */
-unsigned fake_fetches(struct fake *f, const char *domain);
+void fake_sts_ttl(struct fake *f, const char *domain, uint32_t seconds);    /* of the TXT record; 300 */
+unsigned fake_fetches(struct fake *f, const char *domain);          /* of the policy file */
+unsigned fake_texts(struct fake *f, const char *domain);            /* of the TXT record */
+/* TXT look-ups, or fetches, pile up until they are let go, or the lookup is closed. */
+void fake_parks_text(struct fake *f, const char *domain);
+void fake_parks_file(struct fake *f, const char *domain);
+void fake_lets_sts_go(struct fake *f, const char *domain);          /* those that wait, and all to come */
 
 /* What the self-check finds, and how often it was made. */
 void fake_root(struct fake *f, enum dns_trust trust, bool found);
