@@ -1,11 +1,16 @@
 """MTA-STS: every state of records, policies and hosts, under every kind of connector."""
 
 import concurrent.futures
+import contextlib
+import re
 import shutil
+import sqlite3
+import time
 
 import connectors
 import daemon
 import letters
+import policyhost
 import socketmap
 import sts_table
 from postfix import CONFIG, look_old
@@ -180,3 +185,268 @@ def sts_ignored(lab, book):
 def sts_any(lab, book):
     """mail under connectors that demand DANE or MTA-STS"""
     mail_in_mode(lab, book, "any")
+
+
+# --- an answer is for one road and one connector alone
+
+SAFE = re.compile(r"OK dane-only|OK secure match=[a-z0-9.:-]+ servername=hostname|TEMP .*")
+
+
+def expect_answers(book, title, wanted):
+    """wanted: {table: mode whose fates it must show}; every spelling of a next hop gets the same answer."""
+    spellings = {p.domain: (p.domain, p.domain.upper(), p.domain + ".", p.domain + ":25") for p in sts_table.PARTNERS}
+    warm(spellings, "postfix-mandatory")
+    answers = socketmap.ask_all((t, key) for t in wanted for keys in spellings.values() for key in keys)
+    others = socketmap.ask_all(("postfix-mandatory", key) for d in spellings
+                               for key in (f"[{d}]", f"[mx.{d}]", f"[mx.{d}]:25", f"mx.{d}:587", "[127.1.0.1]:25"))
+    parents = socketmap.ask_all((t, "." + d) for t in wanted for d in [*spellings, "example"])
+    for table, mode in wanted.items():
+        for partner in sts_table.PARTNERS:
+            with book.test(f"{title}, {table} {partner.domain}: {map_answer(partner.fates[mode])}"):
+                for key in spellings[partner.domain]:
+                    expect_map(answers[table, key], partner.fates[mode])
+    with book.test(f"{title}, postfix-mandatory: never anything weak, whatever the key"):
+        strict = {**others, **{q: a for q, a in answers.items() if q[0] == "postfix-mandatory"}}
+        weak = [f"{key}: {answer}" for (_, key), answer in strict.items() if not SAFE.fullmatch(answer)]
+        expect(not weak, *weak)
+    with book.test(f"{title}: parents are nobody's next hop"):
+        expect(set(parents.values()) == {"NOTFOUND "}, set(parents.values()))
+
+
+@chapter
+def sts_answers(lab, book):
+    """the map answers each road for the connectors whose mail is on it"""
+    rules(lab, mode_rules("opportunistic"))
+    expect_answers(book, "opportunistic", {"postfix-tls": "opportunistic", "postfix-mandatory": "mandatory"})
+    rules(lab, mode_rules("mandatory"))
+    expect_answers(book, "mandatory", {"postfix-tls": "mandatory", "postfix-mandatory": "mandatory"})
+    rules(lab, mode_rules("none") + [connectors.connector(f"strict {p.name}", f"strict@{p.domain}", **MODES["any"])
+                                     for p in sts_table.PARTNERS])
+    expect_answers(book, "none, but for one user", {"postfix-tls": "none", "postfix-mandatory": "any"})
+    with book.test("postmap -q says the same"):
+        asked = [(t, p.domain) for t in TABLES for p in sts_table.PARTNERS]
+        with concurrent.futures.ThreadPoolExecutor(max_workers=32) as pool:     # postmap sleeps before it fails
+            answers = dict(zip(asked, pool.map(lambda q: lab.postfix.map(*q), asked)))
+        for partner in sts_table.PARTNERS:
+            for table, mode in zip(TABLES, ("none", "any")):
+                policy, (status, said) = partner.fates[mode].policy, answers[table, partner.domain]
+                if policy in (None, "site"):
+                    expect(status == 1 and (said == "") == (policy == "site"), table, partner.name, said)
+                else:
+                    expect(status == 0 and said == policy, table, partner.name, said)
+    rules(lab, [connectors.mandatory("good301.example")])
+    expect_answers(book, "named by nobody", {"postfix-tls": "opportunistic", "postfix-mandatory": "mandatory"})
+
+
+def force(lab, book, mode, road):
+    """All mail takes this road, whatever the table says."""
+    rules(lab, mode_rules(mode))
+    lab.postfix.set("transport_maps=", f"default_transport={road}")
+    look_old(CONFIG + "/main.cf")
+    lab.postfix.reload()
+    warm([p.domain for p in sts_table.PARTNERS], "postfix-mandatory")
+    sent = letters.post(lab, [(way, f"u@{p.domain}") for way in (letters.by_queue_client, letters.by_sendmail)
+                              for p in sts_table.PARTNERS])
+    letters.settle(lab, sent)
+    for letter in sent:
+        partner = of(letter)
+        fate = partner.fates["mandatory"]
+        with book.test(f"{mode}, all mail on {road}, {partner.name} by {letter.way}: {fate.outcome}"):
+            service = letter.events(lab)[-1].service
+            expect(service == f"postfix/{road}/smtp", service)
+            expect_outcome(lab, letter, partner, fate)
+
+
+@chapter
+def sts_wrong_road(lab, book):
+    """mail on a road that is not its own leaves by the stricter of both, or not at all"""
+    force(lab, book, "none", "danelaw-sts")
+    force(lab, book, "mandatory", "danelaw")
+
+
+# --- policies and hosts that change
+
+def forget(lab, *domains):
+    """danelaw cache flush: the next question goes to DNS again; the policy stays."""
+    for domain in domains:
+        done = lab.danelawd.cli("cache", "flush", domain)
+        expect(done.returncode == 0, f"cache flush: exit {done.returncode}", done.stdout, done.stderr)
+
+
+def spoil(lab, partner, *faults):
+    """What partner's name server does from now on: (relative owner, type, action)."""
+    domain = partner.domain
+    rules_now = [[domain if owner == "@" else f"{owner}.{domain}", kind, action] for owner, kind, action in faults]
+    lab.zones.faults[lab.zones.fault_address(partner)] = rules_now
+    lab.write_faults()
+
+
+def new_id(lab, partner, number=2):
+    spoil(lab, partner, ("_mta-sts", "TXT", f'answer:"v=STSv1; id={number};"'))
+
+
+def kept(domain):
+    """The store's row about a domain: (id, fetched_at, expires_at), or None."""
+    with contextlib.closing(sqlite3.connect(f"file:{daemon.STORE}/danelaw.db?mode=ro", uri=True)) as store:
+        return store.execute("SELECT id, fetched_at, expires_at FROM policies WHERE domain = ?", (domain,)).fetchone()
+
+
+def age(domain, seconds):
+    """So much time passes for a policy in the store; danelawd must not be running."""
+    with contextlib.closing(sqlite3.connect(daemon.STORE + "/danelaw.db")) as store:
+        done = store.execute("UPDATE policies SET fetched_at = fetched_at - ?1, checked_at = checked_at - ?1, "
+                             "expires_at = expires_at - ?1 WHERE domain = ?2", (seconds, domain))
+        store.commit()
+        expect(done.rowcount == 1, f"the store has no policy of {domain}")
+
+
+def pairs(*names):
+    """Of each partner: everybody's mail takes MTA-STS where it is offered, strict@ demands it."""
+    return [c for name in names for c in (
+        connectors.connector(name, f"{name}.example", **MODES["opportunistic"]),
+        connectors.connector("strict " + name, f"strict@{name}.example", **MODES["mandatory"]))]
+
+
+def secure_answer(name):
+    return f"OK secure match=mx.{name}.example servername=hostname"
+
+
+def expect_pair(name, for_all, for_strict):
+    """What the map says of both connectors; of TEMP and NOTFOUND only that."""
+    got = [socketmap.ask(table, name + ".example") for table in TABLES]
+    got = [g if g.startswith("OK") else g.split(" ")[0] for g in got]
+    expect(got == [for_all, for_strict], f"the map answers {got}, wanted {[for_all, for_strict]}")
+
+
+def expect_secure(name):
+    expect_pair(name, secure_answer(name), secure_answer(name))
+
+
+def mail_pair(lab, name, for_all, for_strict):
+    """Letters to both; the outcomes: verified, delivered (anyhow) or held."""
+    sent = letters.post(lab, [(way, f"{user}@{name}.example") for user in ("u", "strict")
+                              for way in (letters.by_queue_client, letters.by_sendmail)])
+    letters.settle(lab, sent)
+    for letter in sent:
+        wanted = for_strict if letter.recipient.startswith("strict") else for_all
+        if wanted != "delivered":
+            expect_verified(lab, letter)
+        expect_fate(lab, letter, "held" if wanted == "held" else "delivered")
+        expect(wanted != "held" or not letter.copies(lab), "LEAK", lambda x=letter: x.story(lab))
+    return sent
+
+
+def arrive(lab, sent, seconds=20):
+    """What was held leaves at last, verified."""
+    deadline = time.monotonic() + seconds
+    while any(not letter.copies(lab) for letter in sent) and time.monotonic() < deadline:
+        lab.postfix.flush()
+        time.sleep(0.5)
+    letters.settle(lab, sent)
+    for letter in sent:
+        expect(len(letter.copies(lab)) == 1, f"{len(letter.copies(lab))} copies", lambda x=letter: x.story(lab))
+        expect_verified(lab, letter)
+
+
+CHANGES = ("newid", "newidnone", "sameid", "daily", "txtgone", "txtfails", "hostdies", "hostdiesnew", "mxfails",
+           "short", "zeroage")
+NAMED = sts_table.BY_NAME
+
+
+@chapter
+def sts_changes(lab, book):
+    """policies, records and hosts that change while a policy is kept"""
+    hosts = lab.policy_hosts
+    ask_for = {name: name + ".example" for name in CHANGES}
+    rules(lab, pairs(*CHANGES))
+    lab.danelawd.cli("cache", "flush", "--sts")
+    warm(ask_for.values(), "postfix-mandatory")
+    started = time.monotonic()
+    waiting = {}
+    for name in CHANGES:
+        with book.test(f"{name}: {NAMED[name].what}; to begin with, {NAMED[name].sts}"):
+            if NAMED[name].sts == "enforce":
+                expect_secure(name)
+            else:
+                expect_pair(name, "TEMP", "TEMP")
+                waiting[name] = mail_pair(lab, name, "held", "held")
+
+    good = policyhost.policy("enforce", "mx.{}.example")
+    new_id(lab, NAMED["newid"])
+    hosts.change("newid.example", body=good.format("newid"))
+    new_id(lab, NAMED["newidnone"])
+    hosts.change("newidnone.example", body=policyhost.policy("none"))
+    hosts.change("sameid.example", body=good.format("sameid"))
+    hosts.change("daily.example", body=policyhost.policy("none"))
+    spoil(lab, NAMED["txtgone"], ("_mta-sts", "TXT", "nothing"))
+    spoil(lab, NAMED["txtfails"], ("_mta-sts", "TXT", "servfail"))
+    hosts.change("hostdies.example", dead=True)
+    hosts.change("hostdiesnew.example", dead=True)
+    new_id(lab, NAMED["hostdiesnew"])
+    spoil(lab, NAMED["mxfails"], ("@", "MX", "servfail"))
+    hosts.change("short.example", dead=True)
+    hosts.change("zeroage.example", dead=True)
+    before = {name: hosts.fetches(name + ".example") for name in CHANGES}
+    time.sleep(2.1)                         # records of all that changes live for a second, counted in whole ones
+    forget(lab, *[name + ".example" for name in CHANGES if name not in ("short", "zeroage")])
+    warm([name + ".example" for name in CHANGES], "postfix-mandatory")
+
+    with book.test("another policy with another id: what was held leaves"):
+        expect_secure("newid")
+        arrive(lab, waiting["newid"])
+    with book.test("mode none with another id: fetched, and believed"):
+        expect_pair("newidnone", "NOTFOUND", "TEMP")
+        expect(hosts.fetches("newidnone.example") == before["newidnone"] + 1, "not fetched")
+        mail_pair(lab, "newidnone", "delivered", "held")
+    with book.test("another policy with the same id: the mismatch was seen a moment ago, and is believed"):
+        expect_pair("sameid", "TEMP", "TEMP")
+        expect(hosts.fetches("sameid.example") == before["sameid"], "fetched")
+    for name in ("daily", "txtgone", "txtfails", "hostdies", "hostdiesnew"):
+        with book.test(f"{NAMED[name].what}: the kept policy stands"):
+            expect_secure(name)
+            expect(hosts.fetches(name + ".example") == before[name], "fetched")
+            mail_pair(lab, name, "verified", "verified")
+    with book.test("the MX look-up fails: held, however good the policy"):
+        expect_pair("mxfails", "TEMP", "TEMP")
+        waiting["mxfails"] = mail_pair(lab, "mxfails", "held", "held")
+        found = {c["name"]: c for c in lab.danelawd.ask("connectors")}["strict mxfails"]
+        expect(found["reason"] == "dns-temp", found)
+    with book.test("the MX look-up works again: what was held leaves"):
+        spoil(lab, NAMED["mxfails"], *sts_table.STEADY)
+        lab.danelawd.kill()                 # its resolver remembers failures for a while
+        lab.danelawd.start()
+        arrive(lab, waiting["mxfails"])
+
+    days = {"sameid": 120, "daily": 25 * 3600, "hostdies": 25 * 3600, "txtgone": 8 * 86400, "txtfails": 3 * 86400}
+    lab.danelawd.kill()
+    for name, seconds in days.items():
+        age(name + ".example", seconds)
+    before = {name: hosts.fetches(name + ".example") for name in CHANGES}
+    lab.danelawd.start()
+    warm([name + ".example" for name in CHANGES], "postfix-mandatory")
+    with book.test("another policy with the same id, minutes later: fetched before the mismatch is believed"):
+        expect_secure("sameid")
+        expect(hosts.fetches("sameid.example") == before["sameid"] + 1, "not fetched once")
+        arrive(lab, waiting["sameid"])
+    with book.test("another policy with the same id, a day later: fetched and believed"):
+        expect_pair("daily", "NOTFOUND", "TEMP")
+        expect(hosts.fetches("daily.example") == before["daily"] + 1, "not fetched once")
+    with book.test("the policy host is dead for a day: the kept policy stands"):
+        expect_secure("hostdies")
+        mail_pair(lab, "hostdies", "verified", "verified")
+    with book.test("the record can't be looked up for days: the kept policy stands"):
+        expect_secure("txtfails")
+    with book.test("the record is gone, and the policy expired: absent"):
+        expect_pair("txtgone", "NOTFOUND", "TEMP")
+        expect(kept("txtgone.example") is None or kept("txtgone.example")[2] < time.time(), "kept")
+    with book.test("max_age 0: kept nowhere"):
+        expect(kept("zeroage.example") is None, kept("zeroage.example"))
+        expect_pair("zeroage", "NOTFOUND", "TEMP")
+    with book.test("a short max_age, and a dead policy host: expired"):
+        time.sleep(max(0, started + 9 - time.monotonic()))
+        expect_pair("short", "NOTFOUND", "TEMP")
+        mail_pair(lab, "short", "delivered", "held")
+    for name in CHANGES:                    # as others found them
+        spoil(lab, NAMED[name], *sts_table.STEADY)
+        hosts.set(name + ".example", NAMED[name].address, NAMED[name].site)
+    lab.danelawd.cli("cache", "flush", "--sts")
