@@ -168,8 +168,14 @@ class Postfix:
     def stop(self):
         run("postfix", "stop")
 
-    def reload(self):
+    @staticmethod
+    def reload():
+        """Returns when no process with the old configuration will take another session."""
+        before = processes("smtpd", "trivial-rewrite")
         run("postfix", "reload")
+        deadline = time.monotonic() + 3
+        while before & processes("smtpd", "trivial-rewrite") and time.monotonic() < deadline:
+            time.sleep(0.02)
 
     @staticmethod
     def flush():
@@ -210,6 +216,19 @@ class Postfix:
                 return file.read()
         except FileNotFoundError:
             return ""
+
+
+def processes(*names):
+    """The processes of these names, as far as this namespace sees them."""
+    found = set()
+    for path in glob.glob("/proc/[0-9]*/comm"):
+        try:
+            with open(path, encoding="utf-8", errors="replace") as file:
+                if file.read().strip() in names:
+                    found.add(path)
+        except OSError:                 # gone meanwhile
+            pass
+    return found
 
 
 def look_old(path):
