@@ -985,6 +985,15 @@ static void flush_without_a_domain_forgets_all(void **state)
     assert_int_equal(policies_count(house.policies), 0);
 }
 
+/* Until at most so many are on their way. */
+static void wait_for_errands(size_t most)
+{
+    mutex_lock(&under_way_lock);
+    while (under_way > most)
+        signal_wait(&under_way_changed, &under_way_lock);
+    mutex_unlock(&under_way_lock);
+}
+
 /* Looks many next hops up, some at a time. */
 static void fill_cache(void)
 {
@@ -999,11 +1008,9 @@ static void fill_cache(void)
         text_init(&line, 4096);
         engine_explain(house.engine, &to, &line);
         text_done(&line);
-        mutex_lock(&under_way_lock);
-        while (under_way > 50)
-            signal_wait(&under_way_changed, &under_way_lock);
-        mutex_unlock(&under_way_lock);
+        wait_for_errands(50);
     }
+    wait_for_errands(0);
 }
 
 static void a_large_cache_keeps_nobody_waiting(void **state)
