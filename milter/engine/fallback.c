@@ -17,7 +17,7 @@ struct fallback_clock {
 
 struct fallbacks {
     struct mutex lock;
-    struct fallback_clock *clocks GUARDED_BY(lock);
+    struct fallback_clock *clocks GUARDED_BY(lock);     /* by name */
     size_t count GUARDED_BY(lock);
 };
 
@@ -45,13 +45,26 @@ void fallbacks_free(struct fallbacks *f)
     free(f);
 }
 
+static int compare_clocks(const void *a, const void *b)
+{
+    return strcmp(((const struct fallback_clock *)a)->name, ((const struct fallback_clock *)b)->name);
+}
+
+/* There may be as many as there are connectors, and each is looked for with every round of the watch. */
 static struct fallback_clock *find_locked(struct fallbacks *f, const char *name) HOLDING(f->lock)
 {
-    size_t i;
+    size_t low = 0, high = f->count, middle;
+    int order;
 
-    for (i = 0; i < f->count; i++) {
-        if (strcmp(f->clocks[i].name, name) == 0)
-            return &f->clocks[i];
+    while (low < high) {
+        middle = low + (high - low) / 2;
+        order = strcmp(name, f->clocks[middle].name);
+        if (order == 0)
+            return &f->clocks[middle];
+        if (order < 0)
+            high = middle;
+        else
+            low = middle + 1;
     }
     return NULL;
 }
@@ -60,20 +73,25 @@ static struct fallback_clock *find_locked(struct fallbacks *f, const char *name)
 static size_t clocks_for(struct fallbacks *f, const struct ruleset *rules, struct fallback_clock **ret) HOLDING(f->lock)
 {
     struct fallback_clock *clocks = NULL, *before;
-    size_t count = 0, i;
+    size_t count = 0, room = 0, i;
 
     for (i = 0; i < ruleset_count(rules); i++) {
         const struct connector *c = ruleset_at(rules, i);
 
         if (c->fallback == NULL)
             continue;
-        clocks = mem_grow(clocks, count + 1, sizeof(*clocks));
+        if (count == room) {
+            room = room == 0 ? 16 : room * 2;
+            clocks = mem_grow(clocks, room, sizeof(*clocks));
+        }
         before = find_locked(f, c->name);
         clocks[count] = (struct fallback_clock){ .name = mem_text(c->name) };
         if (before != NULL)
             clocks[count].clock = before->clock;
         atomic_store(c->on_fallback, clocks[count++].clock.fallen_back);
     }
+    if (count > 0)
+        qsort(clocks, count, sizeof(*clocks), compare_clocks);
     *ret = clocks;
     return count;
 }
@@ -145,38 +163,60 @@ struct standing {
     bool known, held;
 };
 
-static void look_at(struct engine *e, const struct connector *c, const struct next_hop *hop, struct standing *s)
+/* What is known of it now, or NULL. */
+static struct evidence *known_of(struct engine *e, const struct next_hop *hop)
 {
     struct evidence *found;
-    struct decision d;
     int64_t since;
 
+    if (hop->literal)
+        return engine_trusted(e, evidence_ref(e->no_name));
     found = engine_peek(e, hop, &since);
-    if (found == NULL)
-        return;
-    d = decide(c, found);
-    if (found->fresh_until > clock_ms() && d.reason != REASON_DNS_TEMP && d.reason != REASON_INTERNAL)
-        s->known = true;
-    s->held |= s->known && decision_is_lasting_hold(&d);
+    if (found == NULL || found->fresh_until > clock_ms())
+        return found;
     evidence_unref(found);
+    return NULL;
+}
+
+/* Several next hops are tried in order, so that mail is only held where all of them hold it. */
+static void look_at(struct engine *e, const struct connector *c, const struct next_hop *hops, size_t count, struct standing *s)
+{
+    struct evidence *found[ENGINE_HOPS_MAX] = { NULL };
+    struct decision d;
+    bool some = false;
+    size_t i;
+
+    for (i = 0; i < count; i++) {
+        found[i] = known_of(e, &hops[i]);
+        some |= found[i] != NULL;
+    }
+    engine_decide_list(c, found, count, &d);
+    for (i = 0; i < count; i++)
+        evidence_unref(found[i]);
+    if (!some || d.reason == REASON_DNS_TEMP || d.reason == REASON_INTERNAL)
+        return;
+    s->known = true;
+    s->held |= decision_is_lasting_hold(&d);
 }
 
 static struct standing look_at_named(struct engine *e, const struct connector *c)
 {
+    size_t count = c->smart_host_count < ENGINE_HOPS_MAX ? c->smart_host_count : ENGINE_HOPS_MAX, i;
     struct standing s = { false };
     struct next_hop hop;
     struct domain d;
-    size_t i;
 
-    for (i = 0; i < c->smart_host_count; i++)
-        look_at(e, c, &c->smart_hosts[i], &s);
-    for (i = 0; c->smart_host_count == 0 && i < c->recipient_count; i++) {
+    if (count > 0) {
+        look_at(e, c, c->smart_hosts, count, &s);
+        return s;
+    }
+    for (i = 0; i < c->recipient_count; i++) {
         const struct pattern *p = &c->recipients[i];
 
         if ((p->kind != PATTERN_DOMAIN && p->kind != PATTERN_ADDRESS) || !domain_parse(p->domain, &d, NULL))
             continue;
         hop = next_hop_of(&d);
-        look_at(e, c, &hop, &s);
+        look_at(e, c, &hop, 1, &s);
     }
     return s;
 }
