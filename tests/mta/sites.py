@@ -24,7 +24,6 @@ OWN_WAYS = {
                            "inline:{{al@sender.example=[mx.plaintext.example]}}",
     "sender's transport": "sender_dependent_default_transport_maps = inline:{{al@sender.example=smtp:}}",
     "own transport table": "transport_maps = inline:{{unsigned.example=smtp:} {good311.example=smtp:}}",
-    "parents match subdomains": "parent_domain_matches_subdomains = transport_maps relay_domains",
     "TLS off": "smtp_tls_security_level = none\nsmtp_tls_mandatory_protocols = TLSv1",
     "other delimiter": "recipient_delimiter = -",
     "rewriting": "canonical_maps = inline:{{old@old.example=u@unsigned.example}}\n"
@@ -77,6 +76,27 @@ def own_ways(lab, book):
         with site(lab, lines), book.test(f"{name}: mandatory mail is authenticated or not at all, the rest flows"):
             lab.rules(RULES)
             expect_all_well(lab)
+
+
+@chapter
+def parents_match(lab, book):
+    """transport_maps in parent_domain_matches_subdomains: no table can mean just one domain, so none is written"""
+    lab.rules([connectors.mandatory(BAD)])
+    with site(lab, "parent_domain_matches_subdomains = transport_maps relay_domains"):
+        lab.postfix.pristine()
+        lab.danelawd.configure(RULES)
+        lab.danelawd.cli("reload")
+        with book.test("danelaw status, tables --check and the log name the setting"):
+            tables = lab.danelawd.ask("status")[0]["tables"]
+            expect(tables["current"] is False and "parent_domain_matches_subdomains" in tables["why"], tables)
+            done = lab.danelawd.cli("tables", "--check")
+            expect(done.returncode != 0 and "parent_domain_matches_subdomains" in done.stdout + done.stderr, done)
+            expect(lab.danelawd.about("parent_domain_matches_subdomains"), lab.danelawd.tail())
+        with book.test("the old table stays"):
+            lab.roads()
+            letter = letters.by_sendmail(lab, f"u@{BAD}")
+            letters.settle(lab, [letter])
+            expect_fate(lab, letter, "held")
 
 
 @chapter
