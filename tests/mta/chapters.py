@@ -2,12 +2,12 @@
 
 import states                   # noqa: F401
 import ways                     # noqa: F401
-import sts                      # noqa: F401
-import fallback                 # noqa: F401
 import rules                    # noqa: F401
 import forms                    # noqa: F401
 import sites                    # noqa: F401
 import roads                    # noqa: F401
+import sts                      # noqa: F401
+import fallback                 # noqa: F401
 import command                  # noqa: F401
 import load                     # noqa: F401
 import life                     # noqa: F401

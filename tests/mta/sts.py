@@ -2,9 +2,11 @@
 
 import concurrent.futures
 import contextlib
+import os
 import re
 import shutil
 import sqlite3
+import threading
 import time
 
 import connectors
@@ -13,7 +15,10 @@ import letters
 import policyhost
 import socketmap
 import sts_table
+from lab import wait_until
+from namespace import run
 from postfix import CONFIG, look_old
+from roads import mounted
 from sts_table import MODES
 from trial import chapter, expect, expect_fate
 
@@ -187,6 +192,30 @@ def sts_any(lab, book):
     mail_in_mode(lab, book, "any")
 
 
+@chapter
+def sts_cold(lab, book):
+    """mail to everybody at once, by a daemon that knows nothing yet"""
+    rules(lab, mode_rules("opportunistic"))
+    lab.danelawd.cli("cache", "flush", "--sts")
+    lab.danelawd.kill()
+    lab.danelawd.start()
+    sent = letters.post(lab, [(way, f"u@{p.domain}") for p in sts_table.PARTNERS
+                              for way in (letters.by_queue_client, letters.by_sendmail)], workers=64)
+    letters.settle(lab, sent)
+    early = [x for x in sent if x.fate(lab) == "held" and of(x).fates["opportunistic"].outcome == "delivered"]
+    deadline = time.monotonic() + 20
+    while any(not x.copies(lab) for x in early) and time.monotonic() < deadline:
+        lab.postfix.flush()
+        time.sleep(0.5)
+    letters.settle(lab, early)
+    for letter in sent:
+        fate = of(letter).fates["opportunistic"]
+        with book.test(f"cold, {of(letter).name} by {letter.way}: {fate.outcome}"):
+            expect_outcome(lab, letter, of(letter), fate)
+    with book.test("cold: hardly anything had to wait"):
+        expect(len(early) <= 8, *[x.story(lab) for x in early[:3]])
+
+
 # --- an answer is for one road and one connector alone
 
 SAFE = re.compile(r"OK dane-only|OK secure match=[a-z0-9.:-]+ servername=hostname|TEMP .*")
@@ -348,6 +377,33 @@ def arrive(lab, sent, seconds=20):
         expect_verified(lab, letter)
 
 
+class Stream:
+    """Letters one after the other, until end().  "%d" in the recipient is the letter's number."""
+
+    def __init__(self, lab, recipient):
+        self.lab, self.recipient, self.sent = lab, recipient, []
+        self.over = threading.Event()
+        self.thread = threading.Thread(target=self._run, daemon=True)
+        self.thread.start()
+
+    def _run(self):
+        while not self.over.wait(0.2):
+            way = (letters.by_queue_client, letters.by_sendmail)[len(self.sent) % 2]
+            started = time.monotonic()
+            letter = way(self.lab, self.recipient.replace("%d", str(len(self.sent))))
+            letter.started = started
+            self.sent.append(letter)
+
+    def end(self):
+        self.over.set()
+        self.thread.join()
+        return self.sent
+
+    def reached(self, host, since):
+        """Whether a letter that was sent later than that has reached host."""
+        return any(c["host"] == host for x in list(self.sent) if x.started > since for c in x.copies(self.lab))
+
+
 CHANGES = ("newid", "newidnone", "sameid", "daily", "txtgone", "txtfails", "hostdies", "hostdiesnew", "mxfails",
            "short", "zeroage")
 NAMED = sts_table.BY_NAME
@@ -413,6 +469,7 @@ def sts_changes(lab, book):
         expect(found["reason"] == "dns-temp", found)
     with book.test("the MX look-up works again: what was held leaves"):
         spoil(lab, NAMED["mxfails"], *sts_table.STEADY)
+        lab.flush_resolver()
         lab.danelawd.kill()                 # its resolver remembers failures for a while
         lab.danelawd.start()
         arrive(lab, waiting["mxfails"])
@@ -450,3 +507,170 @@ def sts_changes(lab, book):
         spoil(lab, NAMED[name], *sts_table.STEADY)
         hosts.set(name + ".example", NAMED[name].address, NAMED[name].site)
     lab.danelawd.cli("cache", "flush", "--sts")
+
+
+# --- the daemon and its store in trouble
+
+GOOD, BAD, OTHER = "kept.example", "keptbad.example", "notlsa.example"
+
+
+def stands(lab, book, what):
+    """The answers are right, and mail to a host that fails its policy stays here."""
+    with book.test(f"{what}: delivered as the policy says, or held"):
+        expect_secure("kept")
+        mail_pair(lab, "kept", "verified", "verified")
+        mail_pair(lab, "keptbad", "held", "held")
+    with book.test(f"{what}: other mail flows"):
+        sent = letters.post(lab, [(way, f"u@{OTHER}") for way in (letters.by_smtp, letters.by_sendmail)])
+        letters.settle(lab, sent)
+        for letter in sent:
+            expect_fate(lab, letter, "delivered")
+
+
+def expect_store(lab, good, mark):
+    """danelaw status, and the log since mark, say how the store is."""
+    wait_until(lambda: lab.danelawd.ask("status")[0]["store"]["good"] == good, 15, f"store.good = {good}")
+    if not good:
+        said = [line for line in lab.danelawd.lines()[mark:] if "store" in line]
+        expect(any("error" in line or "warning" in line for line in said), "not a word in the log", *said)
+
+
+@chapter
+def sts_daemon_dies(lab, book):
+    """danelawd is killed, stopped and started while policies are kept"""
+    rules(lab, pairs("kept", "keptbad"))
+    warm((GOOD, BAD), "postfix-mandatory")
+    stands(lab, book, "well")
+    wait_until(lambda: kept(GOOD) and kept(BAD), 5, "the store to have the policies")
+    lab.danelawd.kill()
+    lab.policy_hosts.change(GOOD, dead=True)
+    fetched = lab.policy_hosts.fetches(GOOD)
+    jobs = [(way, f"{user}@{d}") for way in (letters.by_queue_client, letters.by_sendmail)
+            for user in ("u", "strict") for d in (GOOD, BAD)]
+    sent = letters.post(lab, jobs + [(letters.by_smtp, f"u@{OTHER}")])
+    letters.settle(lab, sent)
+    good = [letter for letter in sent if letter.recipient.endswith("@" + GOOD)]
+    bad = [letter for letter in sent if letter.recipient.endswith("@" + BAD)]
+    with book.test("killed: everything on the roads is held, also after postsuper -r; other mail flows"):
+        expect_fate(lab, sent[-1], "delivered")
+        before = {letter.number: len(letter.events(lab)) for letter in good + bad}
+        lab.postfix.requeue()
+        wait_until(lambda: all(len(x.events(lab)) > before[x.number] for x in good + bad), 30, "another attempt")
+        for letter in good + bad:
+            expect_fate(lab, letter, "held")
+            expect(not letter.copies(lab), "LEAK", lambda x=letter: x.story(lab))
+    with book.test("started again, the policy host being dead: the policy is still there, what was held leaves"):
+        lab.danelawd.start()
+        arrive(lab, good)
+        expect_secure("kept")
+        expect(lab.policy_hosts.fetches(GOOD) == fetched, "fetched")
+        for letter in bad:
+            expect(not letter.copies(lab), "LEAK", lambda x=letter: x.story(lab))
+    stands(lab, book, "started again")
+    with book.test("stopped and started, the policy host being dead: the policy is still there"):
+        expect(lab.danelawd.stop() == 0, "exit status", lab.danelawd.tail())
+        lab.danelawd.start()
+        expect_secure("kept")
+        expect(lab.policy_hosts.fetches(GOOD) == fetched, "fetched")
+    lab.policy_hosts.change(GOOD, dead=False)
+
+
+@chapter
+def sts_restarts(lab, book):
+    """danelawd is killed, started and made to forget, again and again, while mail flows"""
+    rules(lab, pairs("kept", "keptbad"))
+    streams = [Stream(lab, f"{user}@{d}") for user in ("u", "strict") for d in (GOOD, BAD)]
+    try:
+        for _ in range(3):
+            lab.danelawd.kill()
+            time.sleep(0.4)
+            lab.danelawd.start()
+            time.sleep(0.6)
+            lab.danelawd.cli("cache", "flush", "--sts")
+            time.sleep(0.4)
+            lab.danelawd.cli("reload")
+    finally:
+        sent = [letter for stream in streams for letter in stream.end()]
+    good = [letter for letter in sent if letter.recipient.endswith("@" + GOOD)]
+    with book.test(f"{len(good)} letters to a host that keeps its policy: each arrives once, verified"):
+        expect(len(good) > 20, f"only {len(good)}")
+        arrive(lab, good)
+    letters.settle(lab, sent)
+    bad = [letter for letter in sent if letter not in good]
+    with book.test(f"{len(bad)} letters to a host that fails its policy: held, every one"):
+        for letter in bad:
+            expect_fate(lab, letter, "held")
+            expect(not letter.copies(lab), "LEAK", lambda x=letter: x.story(lab))
+
+
+@chapter
+def sts_store_full(lab, book):
+    """the disk is full: policies are kept in memory, and nothing is weakened"""
+    lab.danelawd.kill()
+    lab.policy_hosts.change(GOOD, dead=False)
+    with mounted(daemon.STORE, "1m"):
+        rules(lab, pairs("kept", "keptbad", "late"))
+        warm((GOOD, BAD), "postfix-mandatory")
+        wait_until(lambda: kept(GOOD) and kept(BAD), 5, "the store to have the policies")
+        forget(lab, NAMED["late"].domain)
+        lab.danelawd.cli("cache", "flush", NAMED["late"].domain, "--sts")
+        wait_until(lambda: not kept(NAMED["late"].domain), 5, "the store to forget a policy")
+        mark = len(lab.danelawd.lines())
+        with open(daemon.STORE + "/filler", "wb", buffering=0) as filler, contextlib.suppress(OSError):
+            while True:
+                filler.write(b"x" * 512)
+        warm((NAMED["late"].domain,), "postfix-mandatory")
+        with book.test("disk full: a policy fetched now counts, and the failure is loud"):
+            expect_secure("late")
+            mail_pair(lab, "late", "verified", "verified")
+            expect_store(lab, False, mark)
+        stands(lab, book, "disk full")
+        lab.danelawd.kill()
+        lab.danelawd.start()
+        warm((GOOD, BAD, NAMED["late"].domain), "postfix-mandatory")
+        stands(lab, book, "disk full, killed and started")
+        with book.test("disk full, killed and started: a policy that could not be written is fetched again"):
+            expect_secure("late")
+        os.unlink(daemon.STORE + "/filler")
+        with book.test("room again: the store recovers, and has what it missed"):
+            expect_store(lab, True, 0)
+            wait_until(lambda: kept(NAMED["late"].domain), 10, "the store to have the policy")
+        lab.danelawd.kill()
+
+
+@chapter
+def sts_store_unwritable(lab, book):
+    """the store is read-only, or broken, when danelawd starts"""
+    lab.danelawd.kill()
+    rules(lab, pairs("kept", "keptbad"))
+    warm((GOOD, BAD), "postfix-mandatory")
+    wait_until(lambda: kept(GOOD) and kept(BAD), 5, "the store to have the policies")
+    lab.danelawd.kill()
+    mark = len(lab.danelawd.lines())
+    run("mount", "--bind", daemon.STORE, daemon.STORE)
+    run("mount", "-o", "remount,bind,ro", daemon.STORE)
+    lab.policy_hosts.change(GOOD, dead=True)
+    try:
+        lab.danelawd.start(prepare=False)
+        with book.test("read-only: loud"):
+            expect_store(lab, False, mark)
+        stands(lab, book, "read-only, and the policy host is dead")
+    finally:
+        lab.danelawd.kill()
+        run("umount", "-l", daemon.STORE)
+        lab.policy_hosts.change(GOOD, dead=False)
+    mark = len(lab.danelawd.lines())
+    for name in os.listdir(daemon.STORE):
+        if name.startswith("danelaw.db-"):
+            os.unlink(f"{daemon.STORE}/{name}")
+    with open(daemon.STORE + "/danelaw.db", "r+b") as out:
+        out.write(b"this is not a database, and never was one" * 100)
+    lab.danelawd.start()
+    with book.test("broken: moved aside, loud, and a new one is begun"):
+        said = lab.danelawd.lines()[mark:]
+        expect(any("error: store: " in line and "is kept as" in line for line in said), *said[-10:])
+        expect(len([n for n in os.listdir(daemon.STORE) if n.startswith("danelaw.db") and n[10:] not in
+                    ("", "-wal", "-shm")]) >= 1, os.listdir(daemon.STORE))
+        warm((GOOD, BAD), "postfix-mandatory")
+        wait_until(lambda: kept(GOOD), 10, "the new store to have the policy")
+    stands(lab, book, "broken")
