@@ -29,7 +29,7 @@ ME = "sudo contrib/demo"
 def outside(arguments):
     why = namespace.why_not()
     if why is not None:
-        print(f"The demonstration {why}.")
+        print(f"The demonstration can't run here: {why}")
         return namespace.SKIP
     keep = "--keep" in arguments
     if running() is not None:
@@ -98,7 +98,7 @@ def look_inside(command):
         print(f"No demonstration is running.  Start one: {ME} --keep")
         return 1
     path = "/run/lab/bin:" + namespace.environment()["PATH"]
-    namespaces = ["--net", "--mount", "--uts", "--ipc", "--pid"]
+    namespaces = ["--net", "--mount", "--uts", "--ipc", "--pid", "--root", "--wd"]
     os.execvp("nsenter", ["nsenter", "--target", first_inside(pid), *namespaces, "--",
                           "env", "PATH=" + path, *(command or ["bash", "--norc"])])
 

@@ -26,9 +26,10 @@ def why_not():
     for tool in ("unshare", "ip", "mount"):
         if shutil.which(tool) is None:
             return f"needs {tool}(8)"
-    if subprocess.run(["unshare", "-n", "-m", "-u", "-p", "--fork", "--mount-proc", "true"],
-                      capture_output=True).returncode != 0:
-        return "this machine allows no new namespaces (a container without CAP_SYS_ADMIN?)"
+    tried = subprocess.run(["unshare", "-n", "-m", "-u", "-i", "-p", "--fork", "--mount-proc", "true"],
+                           capture_output=True, text=True, check=False)
+    if tried.returncode != 0:
+        return f"no new namespaces on this machine (a container?): {tried.stderr.strip()}"
     return None
 
 
