@@ -642,7 +642,7 @@ def a_message_never_waits_longer_than_the_budget(d):
         n.join()
     assert not wrong, wrong[:3]
     print(f"#   1000 dead recipients: {total:.2f} s; 200 sessions: worst {max(took):.2f} s", flush=True)
-    assert total <= BUDGET + 0.5 + SLOWNESS, total
+    assert total <= BUDGET + 0.5 + BUSY + SLOWNESS, total
 
 
 def five_hundred_sessions_come_and_go(d):
@@ -1021,6 +1021,7 @@ ALONE = [term_ends_it_cleanly, term_in_the_rush_hour_ends_it_cleanly, tags_name_
          a_resolver_that_can_not_prove_is_loud_and_holds_the_mandatory]
 
 SLOWNESS = 0.0                      # seconds more, for a thread sanitizer
+BUSY = 1.0                          # and for a thousand replies on a machine that is busy with others
 PROCESSES = []                      # all that were started
 
 
