@@ -294,7 +294,8 @@ static bool put_master(const struct site *s, const struct settings *set, struct 
         note_group(s, "maps", set->maps.socket_group, set->maps.socket_mode, ret);
     put_road(s, ROAD_DANE, s->smtp_chroot,
              "    -o smtp_tls_security_level=dane-only\n"
-             "    -o smtp_tls_policy_maps=\n", memory, ret);
+             "    -o smtp_tls_policy_maps=\n"
+             "    -o smtp_tls_per_site=\n", memory, ret);
     put_mapped_road(s, ROAD_STS, &map,
                     "    -o smtp_tls_security_level=secure\n"
                     "    -o smtp_tls_secure_cert_match=nothing.danelaw.invalid\n", "postfix-mandatory", memory, ret);

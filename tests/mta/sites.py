@@ -16,6 +16,7 @@ RULES = [connectors.mandatory(GOOD), connectors.mandatory(BAD), connectors.manda
 OWN_WAYS = {
     "fallback relay": "smtp_fallback_relay = [mx.plaintext.example]",
     "lax policy table": "smtp_tls_policy_maps = inline:{{unsigned.example=none} {good311.example=none}}",
+    "obsolete policy table": "smtp_tls_per_site = inline:{{unsigned.example=NONE} {good311.example=NONE}}",
     "no DNSSEC, hosts file": "smtp_dns_support_level = enabled\nsmtp_host_lookup = native, dns",
     "connection cache": "smtp_connection_cache_destinations = unsigned.example good311.example\n"
                         "smtp_tls_connection_reuse = yes",

@@ -111,6 +111,7 @@ static void the_roads_cannot_be_talked_out_of_it(void **state)
     (void)state;
     site_open(&s, "");
     said = printed(&s, rules_new(), false);
+    assert_non_null(strstr(said, "    -o smtp_tls_policy_maps=\n    -o smtp_tls_per_site=\n"));
     for (i = 0; i < COUNT_OF(all_three); i++) {
         const char *at = said;
 
