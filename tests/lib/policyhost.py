@@ -1,4 +1,4 @@
-"""The partners' MTA-STS policy hosts: HTTPS servers on addresses of their own that answer as told, at any time.
+"""The partners' MTA-STS policy hosts: HTTPS servers that answer as told, at any time.
 
     host = PolicyHosts(authority)
     host.start()
@@ -83,7 +83,8 @@ class PolicyHosts:
         key = (domain, site.certificate, site.names)
         if key not in self.contexts:
             name = "mta-sts." + domain
-            path = self.authority.issue(name, list(site.names), site.certificate, f"{name}.{len(self.contexts)}")
+            path = self.authority.issue(name, list(site.names), site.certificate,
+                                        f"{name}.{len(self.contexts)}")
             self.contexts[key] = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
             self.contexts[key].load_cert_chain(path)
         return self.contexts[key]
@@ -105,7 +106,8 @@ class PolicyHosts:
         else:
             self.asked[domain] += 1
         length = 65536 if site.drip else len(site.body.encode())
-        lines = [f"HTTP/1.1 {site.status} as told", f"Content-Length: {length}", "Connection: close", *site.headers]
+        lines = [f"HTTP/1.1 {site.status} as told", f"Content-Length: {length}", "Connection: close",
+                 *site.headers]
         if site.media:
             lines.append(f"Content-Type: {site.media}")
         writer.write("".join(line + "\r\n" for line in lines + [""]).encode())

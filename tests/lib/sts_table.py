@@ -8,7 +8,7 @@ import dataclasses
 
 import certs
 import table
-from policyhost import Site, policy
+from policyhost import PATH, Site, policy
 from table import INVALID, REQUIRED, SIGNED, SITE, UNSIGNED, held
 
 MODES = {
@@ -83,8 +83,14 @@ def partner(name, what, sts, may, site=None, records=(TXT,), hosts=("@ MX 10 mx"
 
 
 def steady(name, what, body, hosts=("@ MX 10 mx", "mx A"), sts="enforce", may=by_policy("mx"), **more):
-    """A partner that a test will change; it has a name server of its own, and its records live for a second."""
+    """A partner that a test will change; it has its own name server, and its records live for a second."""
     return partner(name, what, sts, may, Site(body), hosts=hosts, faults=STEADY, ttl=1, **more)
+
+
+def second(*hosts):
+    """No DANE; an enforce policy lists all, and only the last can have the mail."""
+    last = dataclasses.replace(secure(*hosts), at=hosts[-1:])
+    return fates(last, last, SITE, last)
 
 
 ENFORCE = policy("enforce", "mx.@")
@@ -94,6 +100,7 @@ HALF = TWO_MX + ("mx2 TLSA 3 1 1",)
 DANE = ("@ MX 10 mx", "mx A", "mx TLSA 3 1 1")
 NOT_TRUSTED, NO_TLS = "Server certificate not", "TLS is required"
 PLAIN_DANE = table.sent("dane")
+SECOND_OF_TWO = second("mx1", "mx2")
 FETCH_ERROR = nothing_from("sts-fetch-error")
 NO_POLICY = nothing_from("sts-required")
 
@@ -104,17 +111,13 @@ PARTNERS = (
     partner("stscase", "enforce, the host's name in capitals, parameters and fields nobody knows", "enforce",
             by_policy("mx"), Site(policy("enforce", "MX.@", more="x_more: yes\r\n"),
                                   media="Text/Plain; charset=utf-8"),
-            records=('_mta-sts TXT "v=STSv1; id=20240101T000000; more=yes"', '_mta-sts TXT "something else"')),
+            records=('_mta-sts TXT "v=STSv1; id=20240101T000000; more=yes"', '_mta-sts TXT "v=other"')),
     partner("ststwomx", "two MX, the policy lists the second", "enforce", by_policy("mx2"),
             Site(policy("enforce", "mx2.@")), hosts=TWO_MX),
     partner("stsdeadmx", "two MX, both listed, the first is out of reach", "enforce",
-            fates(*[Fate("delivered", policy=secure("mx1", "mx2").policy, verified=True, at=("mx2",))] * 2, SITE,
-                  Fate("delivered", policy=secure("mx1", "mx2").policy, verified=True, at=("mx2",))),
-            Site(WILDCARD), hosts=TWO_MX, dead=("mx1",)),
+            SECOND_OF_TWO, Site(WILDCARD), hosts=TWO_MX, dead=("mx1",)),
     partner("stssecondbad", "two MX, both listed, the first fails its policy", "enforce",
-            fates(*[Fate("delivered", policy=secure("mx1", "mx2").policy, verified=True, at=("mx2",))] * 2, SITE,
-                  Fate("delivered", policy=secure("mx1", "mx2").policy, verified=True, at=("mx2",))),
-            Site(WILDCARD), hosts=TWO_MX, certificates={"mx1": {"kind": certs.SELF_SIGNED}}),
+            SECOND_OF_TWO, Site(WILDCARD), hosts=TWO_MX, certificates={"mx1": {"kind": certs.SELF_SIGNED}}),
     # --- enforce, and no host that the policy lists
     partner("ststwolabels", "wildcard, and a host two labels below it", "enforce-mismatch",
             fates(MISMATCH, MISMATCH, SITE, REQUIRED), Site(WILDCARD), hosts=("@ MX 10 a.b", "a.b A")),
@@ -135,15 +138,17 @@ PARTNERS = (
     # --- a record, but no policy
     partner("stsnotfound", "policy: 404", "fetch-error", FETCH_ERROR, Site(ENFORCE, 404)),
     partner("stsredirect", "policy: 301 to a good one", "fetch-error", FETCH_ERROR,
-            Site(ENFORCE, 301, headers=("Location: https://mta-sts.stsexact.example/.well-known/mta-sts.txt",))),
-    partner("stsmedia", "policy: wrong media type", "fetch-error", FETCH_ERROR, Site(ENFORCE, media="text/html")),
+            Site(ENFORCE, 301, headers=(f"Location: https://mta-sts.stsexact.example{PATH}",))),
+    partner("stsmedia", "policy: wrong media type", "fetch-error", FETCH_ERROR,
+            Site(ENFORCE, media="text/html")),
     partner("stsnomedia", "policy: no media type", "fetch-error", FETCH_ERROR, Site(ENFORCE, media="")),
     partner("stslarge", "policy: more than 64 KiB", "fetch-error", FETCH_ERROR,
             Site(policy("enforce", "mx.@", more="x: " + 2000 * (60 * "y" + "\r\nx: ") + "\r\n"))),
     partner("stsdrip", "policy: an octet now and then", "fetch-error", FETCH_ERROR, Site(ENFORCE, drip=True)),
     partner("stsdead", "policy host: nobody listens", "fetch-error", FETCH_ERROR, Site(ENFORCE, dead=True)),
     partner("stsnohost", "policy host: does not exist", "fetch-error", FETCH_ERROR),
-    partner("stsinvalid", "policy: not one", "fetch-error", FETCH_ERROR, Site("version: STSv1\r\nmode: maybe\r\n")),
+    partner("stsinvalid", "policy: not one", "fetch-error", FETCH_ERROR,
+            Site("version: STSv1\r\nmode: maybe\r\n")),
     partner("stshostname", "policy host: certificate for another name", "fetch-error", FETCH_ERROR,
             Site(ENFORCE, names=("stshostname.example",))),
     partner("stshostself", "policy host: self-signed certificate", "fetch-error", FETCH_ERROR,
@@ -164,18 +169,19 @@ PARTNERS = (
     partner("danests", "both are good", "enforce", fates(*[carried("mx")] * 5), Site(ENFORCE), hosts=DANE,
             zone=SIGNED, dane="usable"),
     partner("daneself", "DANE good, enforce, self-signed certificate", "enforce", fates(*[carried("mx")] * 5),
-            Site(ENFORCE), hosts=DANE, zone=SIGNED, dane="usable", certificates={"mx": {"kind": certs.SELF_SIGNED}}),
+            Site(ENFORCE), hosts=DANE, zone=SIGNED, dane="usable",
+            certificates={"mx": {"kind": certs.SELF_SIGNED}}),
     partner("danebad", "DANE mismatch, MTA-STS good", "enforce",
             fates(*[Fate("held", policy="dane-only", says="not verified")] * 5), Site(ENFORCE),
             hosts=("@ MX 10 mx", "mx A", "mx TLSA 3 1 1 of mx.good311"), zone=SIGNED, dane="usable"),
-    partner("danebogus", "forged TLSA, MTA-STS good", "enforce", fates(*[INVALID] * 5), Site(ENFORCE), hosts=DANE,
-            zone=SIGNED, dane="bogus", forge=(("_25._tcp.mx", "TLSA"),)),
+    partner("danebogus", "forged TLSA, MTA-STS good", "enforce", fates(*[INVALID] * 5), Site(ENFORCE),
+            hosts=DANE, zone=SIGNED, dane="bogus", forge=(("_25._tcp.mx", "TLSA"),)),
     partner("danenone", "DANE good, mode none", "none",
             fates(carried("mx"), held("sts-required"), carried("mx"), carried("mx"), held("sts-required")),
             Site(policy("none")), hosts=DANE, zone=SIGNED, dane="usable"),
     partner("daneother", "DANE good, the policy lists another host", "enforce-mismatch",
-            fates(carried("mx"), MISMATCH, carried("mx"), carried("mx"), MISMATCH), Site(policy("enforce", "mail.@")),
-            hosts=DANE, zone=SIGNED, dane="usable"),
+            fates(carried("mx"), MISMATCH, carried("mx"), carried("mx"), MISMATCH),
+            Site(policy("enforce", "mail.@")), hosts=DANE, zone=SIGNED, dane="usable"),
     partner("partbare", "MX 20 has DANE, the policy lists MX 10", "enforce",
             fates(secure("mx1"), secure("mx1"), PLAIN_DANE, carried("mx2"), MISMATCH),
             Site(policy("enforce", "mx1.@")), hosts=HALF, zone=SIGNED, dane="partial"),
@@ -183,8 +189,8 @@ PARTNERS = (
             fates(carried("mx2"), carried("mx2"), PLAIN_DANE, carried("mx2"), carried("mx2")),
             Site(policy("enforce", "mx2.@")), hosts=HALF, zone=SIGNED, dane="partial"),
     partner("partnone", "MX 20 has DANE, the policy lists neither", "enforce-mismatch",
-            fates(MISMATCH, MISMATCH, PLAIN_DANE, carried("mx2"), MISMATCH), Site(policy("enforce", "mail.@")),
-            hosts=HALF, zone=SIGNED, dane="partial"),
+            fates(MISMATCH, MISMATCH, PLAIN_DANE, carried("mx2"), MISMATCH),
+            Site(policy("enforce", "mail.@")), hosts=HALF, zone=SIGNED, dane="partial"),
     partner("unusablests", "TLSA that nobody can use, MTA-STS good", "enforce",
             fates(secure("mx"), secure("mx"), table.sent("encrypt"), secure("mx")), Site(ENFORCE),
             hosts=("@ MX 10 mx", "mx A", "mx TLSA 1 1 1"), zone=SIGNED, dane="unusable"),

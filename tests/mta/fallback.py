@@ -20,12 +20,12 @@ ROUTES = {"spare": {"transport": "spare", "next_hop": f"[{SPARE_HOST}]", "tls": 
 
 def start(lab):
     demand = {**sts_table.MODES["mandatory"], "fallback": "spare", "fallback_after": f"{AFTER}s"}
-    sts.rules(lab, [connectors.connector("fall", FALL, **demand), connectors.connector("temp", TEMP, **demand)],
-              routes=ROUTES)
+    wanted = [connectors.connector("fall", FALL, **demand), connectors.connector("temp", TEMP, **demand)]
+    sts.rules(lab, wanted, routes=ROUTES)
     run("postconf", "-Me", "spare/unix=spare unix - - n - - smtp")
     look_old(CONFIG + "/master.cf")
-    run("postconf", "-Pe", "spare/unix/syslog_name=postfix/spare", "spare/unix/smtp_tls_security_level=verify",
-        "spare/unix/smtp_tls_policy_maps=")
+    run("postconf", "-Pe", "spare/unix/syslog_name=postfix/spare",
+        "spare/unix/smtp_tls_security_level=verify", "spare/unix/smtp_tls_policy_maps=")
     look_old(CONFIG + "/master.cf")
     lab.postfix.reload()
 
@@ -82,7 +82,7 @@ def fallback_road(lab, book):
             killed_at = time.monotonic()
             wait_until(lambda: stream.reached(SPARE_HOST, killed_at), 10, "another letter at the smart host")
             lab.danelawd.start()
-            wait_until(lambda: stream.reached(SPARE_HOST, killed_at + 1), 10 + IN_FORCE, "the fallback road again")
+            wait_until(lambda: stream.reached(SPARE_HOST, killed_at + 1), 10 + IN_FORCE, "a later letter there")
         mended_at = publish(lab, fall, 3, own)
         with book.test("the policy is right again: back on its own road in time"):
             wait_until(lambda: stream.reached(own, mended_at), IN_FORCE, "a letter by its own road")
@@ -123,4 +123,4 @@ def everything_arrives(lab, sent, seconds=30):
         time.sleep(1)
     time.sleep(0.5)                     # for second copies
     lost = [letter for letter in sent if not letter.copies(lab)]
-    expect(not lost, f"{len(lost)} of {len(sent)} did not arrive", *[lambda x=x: x.story(lab) for x in lost[:3]])
+    expect(not lost, f"{len(lost)} of {len(sent)} did not arrive", *[x.story(lab) for x in lost[:3]])

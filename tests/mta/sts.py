@@ -108,7 +108,7 @@ def expect_verified(lab, letter, hosts=None):
 # --- each state, each kind of connector
 
 def check_all(lab, partners):
-    """danelaw check in every mode: {mode: {domain: answer}}; side by side, since each fetches its policies."""
+    """danelaw check in every mode: {mode: {domain: answer}}; side by side, since each fetches policies."""
     jobs, answers = [], {mode: {} for mode in MODES}
     for mode in MODES:
         rules_file = f"{daemon.CONF}.{mode}"
@@ -134,7 +134,8 @@ def sts_check(lab, book):
 
 
 def expect_check(partner, fate, answer):
-    expect(answer["sts"]["state"] == partner.sts, f"sts {answer['sts']['state']}, wanted {partner.sts}", answer)
+    state = answer["sts"]["state"]
+    expect(state == partner.sts, f"sts {state}, wanted {partner.sts}", answer)
     expect(answer["dane"]["state"] == partner.state, f"dane {answer['dane']['state']}", answer)
     wanted = "deliver" if fate.policy else "hold"
     expect(answer["verdict"] == wanted, f"verdict {answer['verdict']}, wanted {wanted}", answer)
@@ -223,11 +224,11 @@ SAFE = re.compile(r"OK dane-only|OK secure match=[a-z0-9.:-]+ servername=hostnam
 
 def expect_answers(book, title, wanted):
     """wanted: {table: mode whose fates it must show}; every spelling of a next hop gets the same answer."""
-    spellings = {p.domain: (p.domain, p.domain.upper(), p.domain + ".", p.domain + ":25") for p in sts_table.PARTNERS}
+    spellings = {d: (d, d.upper(), d + ".", d + ":25") for d in (p.domain for p in sts_table.PARTNERS)}
     warm(spellings, "postfix-mandatory")
     answers = socketmap.ask_all((t, key) for t in wanted for keys in spellings.values() for key in keys)
     others = socketmap.ask_all(("postfix-mandatory", key) for d in spellings
-                               for key in (f"[{d}]", f"[mx.{d}]", f"[mx.{d}]:25", f"mx.{d}:587", "[127.1.0.1]:25"))
+                               for key in (f"[{d}]", f"[mx.{d}]", f"[mx.{d}]:25", f"mx.{d}:587", "[127.1.0.1]"))
     parents = socketmap.ask_all((t, "." + d) for t in wanted for d in [*spellings, "example"])
     for table, mode in wanted.items():
         for partner in sts_table.PARTNERS:
@@ -249,12 +250,13 @@ def sts_answers(lab, book):
     expect_answers(book, "opportunistic", {"postfix-tls": "opportunistic", "postfix-mandatory": "mandatory"})
     rules(lab, mode_rules("mandatory"))
     expect_answers(book, "mandatory", {"postfix-tls": "mandatory", "postfix-mandatory": "mandatory"})
-    rules(lab, mode_rules("none") + [connectors.connector(f"strict {p.name}", f"strict@{p.domain}", **MODES["any"])
-                                     for p in sts_table.PARTNERS])
+    one_user = [connectors.connector(f"strict {p.name}", f"strict@{p.domain}", **MODES["any"])
+                for p in sts_table.PARTNERS]
+    rules(lab, mode_rules("none") + one_user)
     expect_answers(book, "none, but for one user", {"postfix-tls": "none", "postfix-mandatory": "any"})
     with book.test("postmap -q says the same"):
         asked = [(t, p.domain) for t in TABLES for p in sts_table.PARTNERS]
-        with concurrent.futures.ThreadPoolExecutor(max_workers=32) as pool:     # postmap sleeps before it fails
+        with concurrent.futures.ThreadPoolExecutor(max_workers=32) as pool:     # a failing postmap sleeps
             answers = dict(zip(asked, pool.map(lambda q: lab.postfix.map(*q), asked)))
         for partner in sts_table.PARTNERS:
             for table, mode in zip(TABLES, ("none", "any")):
@@ -305,8 +307,8 @@ def forget(lab, *domains):
 def spoil(lab, partner, *faults):
     """What partner's name server does from now on: (relative owner, type, action)."""
     domain = partner.domain
-    rules_now = [[domain if owner == "@" else f"{owner}.{domain}", kind, action] for owner, kind, action in faults]
-    lab.zones.faults[lab.zones.fault_address(partner)] = rules_now
+    lab.zones.faults[lab.zones.fault_address(partner)] = [
+        [domain if owner == "@" else f"{owner}.{domain}", kind, action] for owner, kind, action in faults]
     lab.write_faults()
 
 
@@ -317,14 +319,15 @@ def new_id(lab, partner, number=2):
 def kept(domain):
     """The store's row about a domain: (id, fetched_at, expires_at), or None."""
     with contextlib.closing(sqlite3.connect(f"file:{daemon.STORE}/danelaw.db?mode=ro", uri=True)) as store:
-        return store.execute("SELECT id, fetched_at, expires_at FROM policies WHERE domain = ?", (domain,)).fetchone()
+        rows = store.execute("SELECT id, fetched_at, expires_at FROM policies WHERE domain = ?", (domain,))
+        return rows.fetchone()
 
 
 def age(domain, seconds):
     """So much time passes for a policy in the store; danelawd must not be running."""
     with contextlib.closing(sqlite3.connect(daemon.STORE + "/danelaw.db")) as store:
-        done = store.execute("UPDATE policies SET fetched_at = fetched_at - ?1, checked_at = checked_at - ?1, "
-                             "expires_at = expires_at - ?1 WHERE domain = ?2", (seconds, domain))
+        done = store.execute("UPDATE policies SET fetched_at = fetched_at - ?1, checked_at = checked_at - ?1,"
+                             " expires_at = expires_at - ?1 WHERE domain = ?2", (seconds, domain))
         store.commit()
         expect(done.rowcount == 1, f"the store has no policy of {domain}")
 
@@ -373,7 +376,8 @@ def arrive(lab, sent, seconds=20):
         time.sleep(0.5)
     letters.settle(lab, sent)
     for letter in sent:
-        expect(len(letter.copies(lab)) == 1, f"{len(letter.copies(lab))} copies", lambda x=letter: x.story(lab))
+        copies = len(letter.copies(lab))
+        expect(copies == 1, f"{copies} copies", lambda x=letter: x.story(lab))
         expect_verified(lab, letter)
 
 
@@ -401,7 +405,8 @@ class Stream:
 
     def reached(self, host, since):
         """Whether a letter that was sent later than that has reached host."""
-        return any(c["host"] == host for x in list(self.sent) if x.started > since for c in x.copies(self.lab))
+        late = [letter for letter in list(self.sent) if letter.started > since]
+        return any(copy["host"] == host for letter in late for copy in letter.copies(self.lab))
 
 
 CHANGES = ("newid", "newidnone", "sameid", "daily", "txtgone", "txtfails", "hostdies", "hostdiesnew", "mxfails",
@@ -443,7 +448,7 @@ def sts_changes(lab, book):
     hosts.change("short.example", dead=True)
     hosts.change("zeroage.example", dead=True)
     before = {name: hosts.fetches(name + ".example") for name in CHANGES}
-    time.sleep(2.1)                         # records of all that changes live for a second, counted in whole ones
+    time.sleep(2.1)                         # the records live for a second, counted in whole ones
     forget(lab, *[name + ".example" for name in CHANGES if name not in ("short", "zeroage")])
     warm([name + ".example" for name in CHANGES], "postfix-mandatory")
 
@@ -474,7 +479,8 @@ def sts_changes(lab, book):
         lab.danelawd.start()
         arrive(lab, waiting["mxfails"])
 
-    days = {"sameid": 120, "daily": 25 * 3600, "hostdies": 25 * 3600, "txtgone": 8 * 86400, "txtfails": 3 * 86400}
+    days = {"sameid": 120, "daily": 25 * 3600, "hostdies": 25 * 3600, "txtgone": 8 * 86400,
+            "txtfails": 3 * 86400}
     lab.danelawd.kill()
     for name, seconds in days.items():
         age(name + ".example", seconds)
@@ -555,11 +561,11 @@ def sts_daemon_dies(lab, book):
         expect_fate(lab, sent[-1], "delivered")
         before = {letter.number: len(letter.events(lab)) for letter in good + bad}
         lab.postfix.requeue()
-        wait_until(lambda: all(len(x.events(lab)) > before[x.number] for x in good + bad), 30, "another attempt")
+        wait_until(lambda: all(len(x.events(lab)) > before[x.number] for x in good + bad), 30, "new attempts")
         for letter in good + bad:
             expect_fate(lab, letter, "held")
             expect(not letter.copies(lab), "LEAK", lambda x=letter: x.story(lab))
-    with book.test("started again, the policy host being dead: the policy is still there, what was held leaves"):
+    with book.test("started again, the policy host being dead: the policy is there, what was held leaves"):
         lab.danelawd.start()
         arrive(lab, good)
         expect_secure("kept")
