@@ -76,7 +76,7 @@ static void account(const struct group *g, const char *name, const void *value)
     else if (strpbrk(spoken, " \t\n:/") != NULL)
         faults_setting(g, name, "is no name of a user or group");
     else if (strcmp(spoken, "root") == 0 && strcmp(name, "user") == 0)
-        faults_setting_hint(g, name, "the daemon would keep all rights of root; a user of its own is safer");
+        faults_setting(g, name, "is root, which the daemon refuses to stay; write the name of a user without privileges");
 }
 
 static bool unix_socket(const char *spoken, const char **ret)
@@ -279,10 +279,15 @@ static void anchors(const struct group *g, const char *name, const void *value)
 
 static void table_type(const struct group *g, const char *name, const void *value)
 {
-    static const char plain[] = "abcdefghijklmnopqrstuvwxyz0123456789";
+    static const char *const known[] = { "", "hash", "btree", "lmdb", "cdb" };  /* those that mta/tables.c can change safely */
+    size_t i;
 
-    if (strspn(text_of(value), plain) != strlen(text_of(value)))
-        faults_setting(g, name, "is no table type of Postfix; write it as in \"hash\" or \"lmdb\"");
+    for (i = 0; i < COUNT_OF(known); i++) {
+        if (strcmp(text_of(value), known[i]) == 0)
+            return;
+    }
+    faults_setting(g, name, "\"%s\" can't be changed while Postfix reads it; write \"hash\", \"btree\", \"lmdb\" or \"cdb\"",
+                   text_of(value));
 }
 
 static const struct check checks[] = {

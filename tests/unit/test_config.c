@@ -167,6 +167,15 @@ static void networks_resolvers_and_files_are_checked(void **state)
              "danelaw.conf:8: connectors_dir: ./none.d can't be read: No such file or directory\n");
 }
 
+static void what_the_daemon_would_refuse_later_is_refused_at_once(void **state)
+{
+    (void)state;
+    load_bad("user = \"root\";\ntables = { mta = \"postfix\"; type = \"texthash\"; };\n",
+             "danelaw.conf:1: user: is root, which the daemon refuses to stay; write the name of a user without privileges\n"
+             "danelaw.conf:2: tables.type: \"texthash\" can't be changed while Postfix reads it; write \"hash\", \"btree\", "
+             "\"lmdb\" or \"cdb\"\n");
+}
+
 static void what_comes_later_is_refused_unless_it_asks_for_nothing(void **state)
 {
     (void)state;
@@ -434,6 +443,7 @@ int main(void)
         TEST(a_setting_outside_its_group_is_sent_home),
         TEST(sockets_are_checked),
         TEST(networks_resolvers_and_files_are_checked),
+        TEST(what_the_daemon_would_refuse_later_is_refused_at_once),
         TEST(what_comes_later_is_refused_unless_it_asks_for_nothing),
         TEST(authorities_for_policy_hosts_are_nobodys_to_change),
         TEST(a_file_that_is_none_is_said_once),
