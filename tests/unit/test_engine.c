@@ -718,6 +718,22 @@ static void with_hold_all_a_broken_resolver_holds_every_named_connector(void **s
     scene_close(&s);
 }
 
+/* It was held as sts-required, for good, and would have taken the fallback. */
+static void a_broken_resolver_is_no_absence_of_mta_sts(void **state)
+{
+    struct scene s;
+
+    (void)state;
+    scene_init(&s);
+    s.bank->smtp_dane = MODE_NONE;
+    s.bank->mta_sts = MODE_MANDATORY;
+    fake_root(s.fake, DNS_BOGUS, false);
+    scene_open(&s);
+    wait_checked(&s, false);
+    assert_holds(decision_for(&s, "bo@bank.example", 1000), REASON_DNS_TEMP);
+    scene_close(&s);
+}
+
 static void a_stale_anchor_is_named(void **state)
 {
     struct engine_status status;
@@ -875,6 +891,7 @@ int main(void)
         cmocka_unit_test(strangers_with_dead_dns_do_not_keep_partners_from_being_kept_warm),
         cmocka_unit_test(a_broken_resolver_holds_the_mandatory_and_gives_others_their_floor),
         cmocka_unit_test(with_hold_all_a_broken_resolver_holds_every_named_connector),
+        cmocka_unit_test(a_broken_resolver_is_no_absence_of_mta_sts),
         cmocka_unit_test(a_stale_anchor_is_named),
         cmocka_unit_test(one_lost_packet_is_a_doubt_and_no_verdict),
         cmocka_unit_test(every_decision_is_one_line_in_the_log),
