@@ -80,7 +80,9 @@ enum seat engine_join(struct engine *e, enum half half, const struct next_hop *h
 
 bool engine_doubts(const struct evidence *joined)
 {
-    return joined->sts == STS_ENFORCE_MISMATCH && (int64_t)clock_wall() - joined->fetched_at > ENGINE_BELIEVED_SECONDS;
+    int64_t age = (int64_t)clock_wall() - joined->fetched_at;
+
+    return joined->sts == STS_ENFORCE_MISMATCH && (age < 0 || age > ENGINE_BELIEVED_SECONDS);
 }
 
 /* One thread waiting for several things at once. */

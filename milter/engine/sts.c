@@ -161,9 +161,10 @@ static void follow_record(struct sts_search *s)
     struct kept_policy kept;
 
     if (kept_get(s, &kept)) {
-        bool doubted = s->doubted && now - kept.fetched_at > ENGINE_BELIEVED_SECONDS;   /* others may have asked for it */
+        int64_t age = now - kept.fetched_at;            /* negative: the clock has been set back, and nobody knows */
+        bool doubted = s->doubted && age > ENGINE_BELIEVED_SECONDS;     /* others may have asked for it */
 
-        if (strcmp(kept.id, s->id) == 0 && now - kept.fetched_at < BODY_SECONDS && !doubted) {
+        if (strcmp(kept.id, s->id) == 0 && age >= 0 && age < BODY_SECONDS && !doubted) {
             policies_checked(e->policies, &s->hop.host, now);
             land_kept(s, &kept, "");
             return;
