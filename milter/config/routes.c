@@ -32,10 +32,19 @@ static const struct route built_in[] = {
     { .name = "opportunistic", .transport = ROAD_OPPORTUNISTIC, .next_hop = "", .tls = TLS_DANE },
 };
 
-/* Whether mail on it is authenticated even while the daemon is dead. */
+static bool is_on(const struct route *route, const char *transport)
+{
+    return strcmp(route->transport, transport) == 0;
+}
+
+/*
+ * Whether mail on it is authenticated even while the daemon is dead. Never on ROAD_OPPORTUNISTIC, whatever the route claims:
+ * what the daemon answers there may be anything, and for a next hop of the route's own it is (default)'s.
+ */
 static bool is_strong(const struct route *route)
 {
-    return route->tls == TLS_DANE_ONLY || (route->tls == TLS_SECURE && route->tls_match_count > 0);
+    return !is_on(route, ROAD_OPPORTUNISTIC) &&
+           (route->tls == TLS_DANE_ONLY || (route->tls == TLS_SECURE && route->tls_match_count > 0));
 }
 
 static void check_transport(const struct group *g, const char *transport)
@@ -96,6 +105,7 @@ static void read_route(struct reader *r, struct source *s, config_setting_t *nod
     struct road_wishes wishes;
     struct group g = { .reader = r, .source = s, .node = node, .before = "routes.", .name = config_setting_name(node),
                        .behind = ".", .target = &wishes, .memory = memory, .keep = true };
+    bool good;
 
     if (!groups_is(&g, "NAME = { transport = \"...\"; };"))
         return;
@@ -103,7 +113,10 @@ static void read_route(struct reader *r, struct source *s, config_setting_t *nod
     *route = (struct route){ .name = arena_text(memory, g.name) };
     if (strchr(g.name, '*') != NULL || strlen(g.name) > 64)
         faults_setting(&g, "", "the name of a route has at most 64 letters, digits, hyphens and underscores");
-    if (groups_read(&g, routes_settings)) {
+    good = groups_read(&g, routes_settings);
+    route->transport = wishes.transport;
+    route->next_hop = wishes.next_hop;
+    if (good) {
         check_transport(&g, wishes.transport);
         check_next_hop(&g, wishes.next_hop);
         tls_parse(wishes.tls, &route->tls);
@@ -111,8 +124,6 @@ static void read_route(struct reader *r, struct source *s, config_setting_t *nod
         check_match(&g, route);
         check_replacement(&g, route);
     }
-    route->transport = wishes.transport;
-    route->next_hop = wishes.next_hop;
     ruleset_add_route(r->made->rules, route);
 }
 
@@ -166,16 +177,12 @@ static void choose_route(const struct group *g, const struct wishes *w, struct c
     if (w->route[0] != '\0' && connector_is_mandatory(c) && !is_strong(c->route))
         faults_setting(g, "route",
                        "\"%s\" authenticates nobody by itself, so that mail would leave unprotected while the "
-                       "daemon is down; take one with tls = \"dane-only\", or \"secure\" with tls_match",
+                       "daemon is down; take one with tls = \"dane-only\", or \"secure\" with tls_match, and a transport "
+                       "other than \"" ROAD_OPPORTUNISTIC "\"",
                        w->route);
     if (c->route->next_hop[0] != '\0' && c->smart_host_count > 0)
         faults_setting(g, "smart_hosts", "the route \"%s\" has a next hop of its own; remove one of the two",
                        c->route->name);
-}
-
-static bool is_on(const struct route *route, const char *transport)
-{
-    return strcmp(route->transport, transport) == 0;
 }
 
 /* Whether it names its next hops itself, so that no forged MX record leads elsewhere. */
@@ -200,10 +207,9 @@ static bool is_to_hosts(const struct route *route)
     return true;
 }
 
-/* What the daemon answers on ROAD_OPPORTUNISTIC may be anything, whatever the route claims. */
 static bool is_good_fallback(const struct route *route)
 {
-    return !is_on(route, ROAD_OPPORTUNISTIC) && (is_strong(route) || (route->tls == TLS_VERIFY && is_to_hosts(route)));
+    return is_strong(route) || (!is_on(route, ROAD_OPPORTUNISTIC) && route->tls == TLS_VERIFY && is_to_hosts(route));
 }
 
 /* A fallback knows no smart hosts: then it leads to the recipient's own domain. */

@@ -262,10 +262,23 @@ static void a_mandatory_connectors_road_is_strong_by_itself(void **state)
              "danelaw.conf:3: routes.sts-mandatory.tls: mandatory connectors rely on this route; write tls = \"dane-only\", or "
              "\"secure\" with tls_match\n"
              "danelaw.conf:5: connector \"A\": route: \"weak\" authenticates nobody by itself, so that mail would leave "
-             "unprotected while the daemon is down; take one with tls = \"dane-only\", or \"secure\" with tls_match\n"
+             "unprotected while the daemon is down; take one with tls = \"dane-only\", or \"secure\" with tls_match, and a "
+             "transport other than \"danelaw\"\n"
              "danelaw.conf:6: connector \"B\": route: \"secure\" authenticates nobody by itself, so that mail would leave "
-             "unprotected while the daemon is down; take one with tls = \"dane-only\", or \"secure\" with tls_match\n"
+             "unprotected while the daemon is down; take one with tls = \"dane-only\", or \"secure\" with tls_match, and a "
+             "transport other than \"danelaw\"\n"
              "danelaw.conf:7: connector \"C\": route: \"week\" is not in routes; did you mean \"weak\"?\n");
+}
+
+/* The map answers for the relay as for any stranger: by (default). */
+static void a_mandatory_connector_is_not_left_to_the_opportunistic_transport(void **state)
+{
+    (void)state;
+    load_bad("routes = { r = { transport = \"danelaw\"; tls = \"dane-only\"; next_hop = \"[relay.example]\"; }; };\n"
+             "connectors = ( { name = \"A\"; recipients = [ \"a.example\" ]; smtp_dane = \"mandatory\";\nroute = \"r\"; } );\n",
+             "danelaw.conf:3: connector \"A\": route: \"r\" authenticates nobody by itself, so that mail would leave "
+             "unprotected while the daemon is down; take one with tls = \"dane-only\", or \"secure\" with tls_match, and a "
+             "transport other than \"danelaw\"\n");
 }
 
 static void a_route_replaces_the_built_in_one(void **state)
@@ -514,6 +527,7 @@ int main(void)
         TEST(names_to_match_are_names_and_are_matched),
         TEST(routes_are_checked),
         TEST(a_mandatory_connectors_road_is_strong_by_itself),
+        TEST(a_mandatory_connector_is_not_left_to_the_opportunistic_transport),
         TEST(a_route_replaces_the_built_in_one),
         TEST(two_next_hops_are_one_too_many),
         TEST(mandatory_sts_takes_the_road_that_asks_for_it),
