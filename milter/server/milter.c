@@ -23,7 +23,7 @@
 
 #define TAG_HEADER "X-Danelaw-Route"
 
-enum { BACKLOG = 1024, DESCRIPTORS_AT_START = 256, TAGS_MAX = 1000 };
+enum { BACKLOG = 1024, DESCRIPTORS_AT_START = 256, TAGS_MAX = 100 * 1000 };
 
 /* Frozen before smfi_main. */
 static const struct settings *settings;
@@ -191,15 +191,16 @@ static void note_route(struct session *s, const char *route)
 }
 
 /*
- * The road a recipient should take. Mail under (default) has none of ours, unless the table, which can't see senders,
- * puts it on a connector's road all the same: then the tag leads it back to the least of ours.
+ * The road that a tag should lead a recipient to. Mail under (default) has none of ours, unless the table, which can't see
+ * senders, puts it on a connector's road all the same: then the tag leads it back to the least of ours. A tag knows no
+ * smart hosts and would lead past them, so that theirs is left to the table.
  */
 static const char *wanted_route(const struct answer *a, const struct address *to)
 {
     struct road table;
 
     if (!a->connector->is_default)
-        return connector_road(a->connector)->name;
+        return a->connector->smart_host_count > 0 ? "" : connector_road(a->connector)->name;
     table = road_of_address(a->rules, to);
     return table.route == NULL ? "" : "opportunistic";
 }
