@@ -136,6 +136,7 @@ static int block_signals(void)
     sigaddset(&ours, SIGINT);
     sigprocmask(SIG_BLOCK, &ours, NULL);
     signal(SIGPIPE, SIG_IGN);
+    signal(SIGCHLD, SIG_DFL);               /* ignored by inheritance, it would hide how postmap ended */
     return signalfd(-1, &reload, SFD_NONBLOCK | SFD_CLOEXEC);
 }
 
@@ -294,6 +295,7 @@ int main(int argc, char **argv)
     struct orders orders;
     int code;
 
+    process_keep_standard();
     if (!read_orders(argc, argv, &orders, &code))
         return code;
     if (!read_config(&orders, &house.config))

@@ -59,6 +59,17 @@ bool process_identity(const struct settings *set, struct identity *ret, struct f
     return true;
 }
 
+void process_keep_standard(void)
+{
+    int nothing;
+
+    do
+        nothing = open("/dev/null", O_RDWR | O_CLOEXEC);
+    while (nothing >= 0 && nothing <= STDERR_FILENO);
+    if (nothing >= 0)
+        close(nothing);
+}
+
 void process_raise_descriptors(void)
 {
     struct rlimit limit, larger;
@@ -76,6 +87,19 @@ void process_raise_descriptors(void)
                     DESCRIPTORS_ENOUGH);
 }
 
+/* By a descriptor: its parent may be the user's already, who must not win by putting a link there in the meantime. */
+static bool give_folder(const char *path, const struct identity *who, struct fault *why)
+{
+    int folder = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    bool good = folder >= 0 && fchown(folder, who->uid, who->gid) == 0;
+
+    if (!good)
+        fault_set(why, "%s: cannot give the folder to %s: %s", path, who->name, strerror(errno));
+    if (folder >= 0)
+        close(folder);
+    return good;
+}
+
 bool process_folder(const char *path, mode_t mode, const struct identity *who, struct fault *why)
 {
     AUTO(free) char *partial = mem_text(path);
@@ -89,9 +113,7 @@ bool process_folder(const char *path, mode_t mode, const struct identity *who, s
     }
     if (mkdir(path, mode) != 0)
         return errno == EEXIST || fault_set(why, "%s: cannot make the folder: %s", path, strerror(errno));
-    if (who->change && chown(path, who->uid, who->gid) != 0)
-        return fault_set(why, "%s: cannot give the folder to %s: %s", path, who->name, strerror(errno));
-    return true;
+    return !who->change || give_folder(path, who, why);
 }
 
 /* Pauses a little; true: a signal that ends the daemon (all are blocked by now) has come. */
@@ -110,12 +132,17 @@ static bool told_to_stop(void)
 bool process_lock(const char *control_path, const struct identity *who, struct fault *why)
 {
     char path[512];
+    struct stat seen;
     int lock, tries;
 
     snprintf(path, sizeof(path), "%s.lock", control_path);
     lock = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
     if (lock < 0)
         return fault_set(why, "%s: cannot open the lock: %s", path, strerror(errno));
+    if (fstat(lock, &seen) != 0 || !S_ISREG(seen.st_mode) || seen.st_nlink != 1) {
+        close(lock);                    /* a link of the user's to somebody else's file? */
+        return fault_set(why, "%s: is no plain file of its own; remove it", path);
+    }
     if (who->change && fchown(lock, who->uid, who->gid) != 0)
         log_warning("%s: cannot give the lock to %s: %s", path, who->name, strerror(errno));
     for (tries = 0; flock(lock, LOCK_EX | LOCK_NB) != 0; tries++) {

@@ -16,6 +16,8 @@ struct identity {
     char name[64];
 };
 
+/* No descriptor of ours may be taken for standard input, output or error, should the caller have closed them. First of all. */
+void process_keep_standard(void);
 /* The user and group of the configuration; who isn't root stays who he is. */
 bool process_identity(const struct settings *set, struct identity *ret, struct fault *why);
 /* A group by name; "": (gid_t)-1. */

@@ -3,6 +3,7 @@
 #include "base/memory.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <netdb.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
@@ -24,11 +25,36 @@ const char *listen_path(const char *spec)
     return NULL;
 }
 
+/*
+ * As root: the folder may be the daemon's user's, who must not win by putting a link there in the meantime. The socket goes
+ * by a descriptor that follows none.
+ */
+static bool grant_as_root(const char *path, const struct listen_access *access, struct fault *why)
+{
+    int node = open(path, O_PATH | O_NOFOLLOW | O_CLOEXEC);
+    struct stat seen;
+    char itself[32];
+    bool good;
+
+    if (node < 0)
+        return fault_set(why, "%s: cannot be looked at: %s", path, strerror(errno));
+    if (fstat(node, &seen) != 0 || !S_ISSOCK(seen.st_mode)) {
+        close(node);
+        return fault_set(why, "%s: something else has taken the socket's place", path);
+    }
+    snprintf(itself, sizeof(itself), "/proc/self/fd/%d", node);
+    good = fchownat(node, "", access->owner, access->group, AT_EMPTY_PATH) == 0 && chmod(itself, access->mode) == 0;
+    if (!good)
+        fault_set(why, "%s: cannot give it to its owner: %s", path, strerror(errno));
+    close(node);
+    return good;
+}
+
 bool listen_grant(const char *path, const struct listen_access *access, struct fault *why)
 {
-    if (geteuid() == 0 && chown(path, access->owner, access->group) != 0)
-        return fault_set(why, "%s: cannot give it to its owner: %s", path, strerror(errno));
-    if (geteuid() != 0 && access->group != (gid_t)-1 && chown(path, (uid_t)-1, access->group) != 0)
+    if (geteuid() == 0)
+        return grant_as_root(path, access, why);
+    if (access->group != (gid_t)-1 && chown(path, (uid_t)-1, access->group) != 0)
         return fault_set(why, "%s: cannot give it to its group: %s", path, strerror(errno));
     if (chmod(path, access->mode) != 0)
         return fault_set(why, "%s: cannot set its permissions: %s", path, strerror(errno));

@@ -196,6 +196,31 @@ static void a_group_of_ours_gets_the_socket(void **state)
     close(s);
 }
 
+/* As root: whoever owns the folder may put a link where the socket was, to have somebody else's file given to him. */
+static void a_link_in_the_sockets_place_is_not_followed(void **state)
+{
+    struct listen_access access = access_of(0666);
+    char victim[112];
+    struct stat seen;
+    struct fault why;
+    int file;
+
+    (void)state;
+    if (geteuid() != 0)
+        skip();
+    snprintf(victim, sizeof(victim), "%s/secret", folder);
+    file = open(victim, O_CREAT | O_EXCL | O_WRONLY | O_CLOEXEC, 0600);
+    assert_true(file >= 0);
+    unlink(path);
+    assert_int_equal(symlink(victim, path), 0);
+    assert_false(listen_grant(path, &access, &why));
+    assert_int_equal(fstat(file, &seen), 0);
+    assert_int_equal(seen.st_mode & 07777, 0600);
+    close(file);
+    unlink(victim);
+    unlink(path);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -206,6 +231,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(faults_are_explained, make_folder, remove_folder),
         cmocka_unit_test_setup_teardown(a_port_is_opened_and_cannot_be_opened_twice, make_folder, remove_folder),
         cmocka_unit_test_setup_teardown(a_group_of_ours_gets_the_socket, make_folder, remove_folder),
+        cmocka_unit_test_setup_teardown(a_link_in_the_sockets_place_is_not_followed, make_folder, remove_folder),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
