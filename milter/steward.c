@@ -45,18 +45,25 @@ static void log_lines(const char *lines, void (*say)(const char *format, ...))
     }
 }
 
-static void finish_jobs(struct steward *s, int exit_code, const char *lines)
-{
+/* Those who wait for one reload. Who comes while it is under way has changed the file since, and waits for the next. */
+struct batch {
     struct control_job *jobs[JOBS_MAX];
-    size_t count, i;
+    size_t count;
+};
 
-    mutex_lock(&s->lock);
-    count = s->job_count;
-    memcpy(jobs, s->jobs, sizeof(jobs));
+static void take_jobs_locked(struct steward *s, struct batch *ret) HOLDING(s->lock)
+{
+    ret->count = s->job_count;
+    memcpy(ret->jobs, s->jobs, sizeof(ret->jobs));
     s->job_count = 0;
-    mutex_unlock(&s->lock);
-    for (i = 0; i < count; i++)
-        control_job_done(jobs[i], exit_code, lines);
+}
+
+static void finish_jobs(const struct batch *b, int exit_code, const char *lines)
+{
+    size_t i;
+
+    for (i = 0; i < b->count; i++)
+        control_job_done(b->jobs[i], exit_code, lines);
 }
 
 static bool same_list(const struct setting_list *a, const struct setting_list *b)
@@ -116,7 +123,8 @@ static void compare_settings(const struct settings *old, const struct settings *
     }
 }
 
-static void write_tables(struct steward *s)
+/* Logs what there is to say; ret_words (or NULL) also hears of a failure. */
+static bool write_tables(struct steward *s, struct text *ret_words)
 {
     struct ruleset *rules = engine_rules(s->engine);
     struct fault why = { "" };
@@ -135,7 +143,10 @@ static void write_tables(struct steward *s)
         log_info("tables: written anew");
     else if (!was_good)
         log_info("tables: current");
+    if (!good && ret_words != NULL)
+        text_print(ret_words, "tables: %s; the old table stays in force\n", why.text);
     s->tables_at = clock_ms() + (good ? TABLES_GOOD_MS : TABLES_BAD_MS);
+    return good;
 }
 
 static void adopt(struct steward *s, struct configuration *fresh, struct text *ret_words)
@@ -154,30 +165,31 @@ static void adopt(struct steward *s, struct configuration *fresh, struct text *r
     log_lines(text_words(ret_words), log_warning);
 }
 
-static void do_reload(struct steward *s)
+static void do_reload(struct steward *s, const struct batch *askers)
 {
     struct configuration *fresh = NULL;
     struct config_report report;
     struct text words;
+    bool good;
 
     config_report_init(&report);
     text_init(&words, 1024 * 1024);
     if (config_load(s->config_path, &fresh, &report)) {
         log_lines(text_words(&report.hints), log_info);
         adopt(s, fresh, &words);
-        write_tables(s);
-        finish_jobs(s, EXIT_GOOD, text_words(&words));
+        good = write_tables(s, &words);     /* rules without their table send no mail on its road */
+        finish_jobs(askers, good ? EXIT_GOOD : EXIT_FAILURE, text_words(&words));
     } else {
         log_error("reload: the configuration is faulty; the old rules stay in force");
         log_lines(text_words(&report.faults), log_error);
-        finish_jobs(s, EXIT_CONFIG, text_words(&report.faults));
+        finish_jobs(askers, EXIT_CONFIG, text_words(&report.faults));
     }
     text_done(&words);
     config_report_done(&report);
 }
 
-/* Until there is a chore; false: stop. */
-static bool wait_for_chore(struct steward *s, bool *ret_reload)
+/* Until there is a chore; false: stop. ret_askers: who wait for it. */
+static bool wait_for_chore(struct steward *s, bool *ret_reload, struct batch *ret_askers)
 {
     bool in_time = true, go_on;
 
@@ -186,6 +198,7 @@ static bool wait_for_chore(struct steward *s, bool *ret_reload)
         in_time = signal_wait_until(&s->changed, &s->lock, s->tables_at);
     *ret_reload = s->reload;
     s->reload = s->turned = false;
+    take_jobs_locked(s, ret_askers);
     go_on = !s->stop;
     mutex_unlock(&s->lock);
     return go_on;
@@ -194,16 +207,17 @@ static bool wait_for_chore(struct steward *s, bool *ret_reload)
 static void *steward_body(void *argument)
 {
     struct steward *s = argument;
+    struct batch askers;
     bool reload;
 
-    write_tables(s);
-    while (wait_for_chore(s, &reload)) {
+    write_tables(s, NULL);
+    while (wait_for_chore(s, &reload, &askers)) {
         if (reload)
-            do_reload(s);
+            do_reload(s, &askers);
         else
-            write_tables(s);
+            write_tables(s, NULL);
     }
-    finish_jobs(s, EXIT_GOOD, "");
+    finish_jobs(&askers, EXIT_FAILURE, "the daemon is stopping\n");
     return NULL;
 }
 
