@@ -28,8 +28,10 @@ quiet() {
     fi
 }
 
+user=$(id -un)
+[ "$user" != root ] || user=nobody
 cat >"$work/good.conf" <<END
-user = "$(id -un)";
+user = "$user";
 control = { socket = "unix:$work/control.sock"; };
 store = { directory = "$work/store"; };
 resolver = { timeout = "1s"; forward = [ "127.0.0.1@1" ]; };
