@@ -167,6 +167,8 @@ static void advise_sts(const struct finding_hop *hop, bool required, struct text
 
     switch (hop->found->sts) {
     case STS_UNKNOWN:
+        if (hop->found->dane == DANE_BOGUS && p->record != NULL && look_records(p->record)->look.trust == DNS_BOGUS)
+            return;                                     /* one and the same thing to repair, told already */
         snprintf(sentence, sizeof(sentence), "See that the name servers answer for the TXT record of _mta-sts.%s, also with a "
                  "denial (%s).", p->domain.name, p->record_why.text);
         put(ret, sentence);

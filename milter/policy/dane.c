@@ -256,7 +256,7 @@ static void explain_hosts(const struct tally *t, bool mx_secure, const struct fa
     if (t->left == 0)
         fault_set(why, "%s, but no MX host has an address", mx);
     else if (t->of[HOST_GOOD] == t->left)
-        fault_set(why, "%s, all %zu hosts have usable TLSA records", mx, t->left);
+        fault_set(why, "%s, %s usable TLSA records", mx, t->left == 1 ? "the one host has" : "all hosts have");
     else
         fault_set(why, "%s, %zu of %zu hosts have usable TLSA records; %.300s", mx, t->of[HOST_GOOD], t->left, example->text);
 }
