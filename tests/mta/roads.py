@@ -36,8 +36,9 @@ def held_without_danelawd(lab, domain):
 
 def expect_loud(lab, mark, *words):
     """The log says it, "danelaw status" says it, and so does the exit status of "tables --check"."""
-    said = lab.danelawd.lines()[mark:]
-    expect(any(w in line.lower() for w in words for line in said), f"the log has none of {words}", *said[-15:])
+    def said_so():
+        return any(w in line.lower() for w in words for line in lab.danelawd.lines()[mark:])
+    wait_until(said_so, 10, f"the log to have one of {words}")
     current, why = health(lab)
     expect(not current and why, f"danelaw status: current {current}, why {why}")
     done = lab.danelawd.cli("tables", "--check")
