@@ -24,7 +24,8 @@ class Danelawd:
 
     def __init__(self, lab):
         self.lab, self.process, self.number = lab, None, 0
-        self.settings = {}
+        self.settings = {}              # what danelaw.conf says, connectors apart
+        self.in_force = {}              # what it said when the daemon started; a reload changes little of it
 
     @staticmethod
     def built():
@@ -75,6 +76,7 @@ class Danelawd:
             os.makedirs(directory, exist_ok=True)
             shutil.chown(directory, USER, "postfix")
             os.chmod(directory, 0o750)
+        self.in_force = self.settings
         with open(self.log, "ab") as log:
             self.process = subprocess.Popen([BUILD + "/danelawd", "-f", "-c", CONF], stdin=subprocess.DEVNULL,
                                             stdout=log, stderr=log, start_new_session=True)

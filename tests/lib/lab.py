@@ -82,9 +82,8 @@ class Lab:
         self.rules_keep_queue(connectors, **groups)
 
     def rules_keep_queue(self, connectors, **groups):
-        before, was_running = self.danelawd.settings, self.danelawd.running()
         self.danelawd.configure(connectors, **groups)
-        if was_running and before == self.danelawd.settings:
+        if self.danelawd.running() and self.danelawd.in_force == self.danelawd.settings:
             done = self.danelawd.cli("reload")
             if done.returncode != 0:
                 raise RuntimeError(f"danelaw reload: exit {done.returncode}: {done.stdout}{done.stderr}")
