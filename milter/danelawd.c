@@ -230,6 +230,7 @@ static bool open_rooms(struct house *h, const char *config_path, struct fault *w
     h->policies = policies_open(h->store, set->sts.entries, (int64_t)clock_wall());
     h->engine = engine_open(set, lookup, h->policies, h->config->rules);
     ruleset_unref(take(h->config->rules));      /* the engine's from here on, so that a reload can let them go */
+    engine_tables(h->engine, false, false);     /* until the steward has seen to them */
     h->steward = steward_start(config_path, h->config, h->engine);
     engine_on_turn(h->engine, (struct road_hook){ .turned = steward_turn, .self = h->steward });
     evthread_use_pthreads();
@@ -288,6 +289,23 @@ static int serve(struct house *h, const struct orders *orders)
     return served ? EXIT_GOOD : EXIT_FAILED;
 }
 
+/* The file may be tested before the accounts are made, so that a missing one is no fault of its; but a start would fail. */
+static void hint_at_accounts(const char *path, const struct settings *set)
+{
+    const char *const groups[] = { set->milter.socket_group, set->maps.socket_group, set->control.socket_group };
+    struct identity who;
+    struct fault why;
+    gid_t group;
+    size_t i;
+
+    if (!process_identity(set, &who, &why))
+        fprintf(stderr, "%s: hint: %s\n", path, why.text);
+    for (i = 0; i < COUNT_OF(groups); i++) {
+        if (!process_group(groups[i], &group, &why))
+            fprintf(stderr, "%s: hint: socket_group: %s\n", path, why.text);
+    }
+}
+
 int main(int argc, char **argv)
 {
     struct house house = { .map_socket = -1, .control_socket = -1 };
@@ -301,6 +319,7 @@ int main(int argc, char **argv)
     if (!read_config(&orders, &house.config))
         return EXIT_CONFIG;
     if (orders.test) {
+        hint_at_accounts(orders.config_path, &house.config->settings);
         config_free(house.config);
         return EXIT_GOOD;
     }

@@ -147,7 +147,7 @@ bool process_lock(const char *control_path, const struct identity *who, struct f
         log_warning("%s: cannot give the lock to %s: %s", path, who->name, strerror(errno));
     for (tries = 0; flock(lock, LOCK_EX | LOCK_NB) != 0; tries++) {
         if (errno != EWOULDBLOCK || tries == LOCK_TRIES) {
-            fault_set(why, "%s: another danelawd serves this configuration", path);
+            fault_set(why, "%s: another danelawd serves this configuration; stop it first, or see `danelaw reload`", path);
             close(lock);
             return false;
         }

@@ -131,6 +131,7 @@ static bool write_tables(struct steward *s, struct text *ret_words)
     bool changed = false, good, was_good;
 
     good = tables_write(&s->config->settings, rules, &changed, &why);
+    engine_tables(s->engine, good, changed);
     ruleset_unref(rules);
     mutex_lock(&s->lock);
     was_good = s->tables_good;
@@ -141,7 +142,7 @@ static bool write_tables(struct steward *s, struct text *ret_words)
         log_error("tables: %s; the old table stays in force", why.text);
     else if (changed)
         log_info("tables: written anew");
-    else if (!was_good)
+    else if (!was_good && strcmp(s->config->settings.tables.mta, "none") != 0)
         log_info("tables: current");
     if (!good && ret_words != NULL)
         text_print(ret_words, "tables: %s; the old table stays in force\n", why.text);
@@ -157,6 +158,7 @@ static void adopt(struct steward *s, struct configuration *fresh, struct text *r
     compare_settings(&s->config->settings, &fresh->settings, ret_words);
     if (log_level_parse(fresh->settings.log.level, &level))
         log_set_level(level);
+    engine_tables(s->engine, false, false);         /* until they are written */
     engine_adopt(s->engine, ruleset_ref(fresh->rules));
     config_free(fresh);
     if (count >= RULES_LARGE)

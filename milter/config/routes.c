@@ -180,9 +180,15 @@ static void choose_route(const struct group *g, const struct wishes *w, struct c
                        "daemon is down; take one with tls = \"dane-only\", or \"secure\" with tls_match, and a transport "
                        "other than \"" ROAD_OPPORTUNISTIC "\"",
                        w->route);
+    else if (c->route->next_hop[0] != '\0' && (is_on(c->route, ROAD_OPPORTUNISTIC) || is_on(c->route, ROAD_STS)))
+        faults_setting(g, "route", "\"%s\" leads to a next hop of its own by a transport that asks the daemon, which could not "
+                       "tell whose mail it is; write the next hop as smart_hosts of the connector", c->route->name);
     if (c->route->next_hop[0] != '\0' && c->smart_host_count > 0)
         faults_setting(g, "smart_hosts", "the route \"%s\" has a next hop of its own; remove one of the two",
                        c->route->name);
+    if (c->smart_host_count > 0 && c->sender_count > 0 && !connector_is_mandatory(c))
+        faults_setting_hint(g, "smart_hosts", "Postfix's table can't see senders, so that no mail takes them; make the "
+                            "connector mandatory, or remove senders");
 }
 
 /* Whether it names its next hops itself, so that no forged MX record leads elsewhere. */

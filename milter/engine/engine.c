@@ -12,7 +12,10 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { CACHE_ENTRIES = 65536 };
+enum {
+    CACHE_ENTRIES = 65536,
+    TABLES_REMEMBERED_MS = 40 * 1000,   /* Postfix looks for a new table every 10 s, and keeps an answer for 30 s */
+};
 
 bool engine_enter(struct engine *e, struct ruleset **ret_rules)
 {
@@ -105,6 +108,17 @@ void engine_on_turn(struct engine *e, struct road_hook hook)
     mutex_lock(&e->lock);
     e->hook = hook;
     mutex_unlock(&e->lock);
+}
+
+void engine_tables(struct engine *e, bool current, bool changed)
+{
+    int64_t now = clock_ms(), until = atomic_load(&e->tables_doubted_until);
+
+    if (!current)
+        until = INT64_MAX;
+    else if (changed || until == INT64_MAX)
+        until = now + TABLES_REMEMBERED_MS;
+    atomic_store(&e->tables_doubted_until, until);
 }
 
 struct ruleset *engine_rules(struct engine *e)
@@ -224,14 +238,16 @@ static void judge(struct engine *e, const struct question *q, int64_t deadline_m
 
 void engine_log(const struct record *r)
 {
+    char id[64];
     struct text policy;
 
     text_init(&policy, 1024);
     if (r->found != NULL && r->decision->verdict == VERDICT_DELIVER)
         decision_policy(r->decision, r->connector, r->found, &policy);
     log_info("%s: to=<%s> from=<%s> connector=\"%s\" dane=%s sts=%s verdict=%s reason=%s route=%s policy=%s took=%lld",
-             r->queue_id == NULL ? "NOQUEUE" : r->queue_id, r->to == NULL ? "-" : r->to, r->from == NULL ? "-" : r->from,
-             r->connector->name, r->found == NULL ? "-" : dane_word(r->found->dane),
+             r->queue_id == NULL ? "NOQUEUE" : text_printable(r->queue_id, false, id, sizeof(id)),
+             r->to == NULL ? "-" : r->to, r->from == NULL ? "-" : r->from, r->connector->name,
+             r->found == NULL ? "-" : dane_word(r->found->dane),
              r->found == NULL ? "-" : sts_word(r->found->sts), verdict_word(r->decision->verdict),
              reason_word(r->decision->reason), r->connector->is_default ? "-" : connector_road(r->connector)->name,
              policy.length == 0 ? "-" : text_words(&policy), (long long)r->took_ms);

@@ -37,6 +37,7 @@ struct engine {
     int64_t resolver_since GUARDED_BY(lock);
 
     atomic_bool resolver_broken, resolver_checked;
+    _Atomic int64_t tables_doubted_until;   /* clock_ms() */
     atomic_size_t ahead;                    /* searches of the watch that have not landed */
     atomic_ulong asked, hot, searches, held, fell_back, delivered, passed;
 

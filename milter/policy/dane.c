@@ -12,6 +12,7 @@
 #include <string.h>
 
 enum { FRESH_FLOOR = 30, FRESH_ABSENT = 60 * 60, FRESH_CEILING = 24 * 60 * 60 };
+enum { PARSED_MAX = 8 };                /* whole certificates of one host: reading them takes time, and a stranger sends them */
 enum { USAGE_TA = 2, USAGE_EE = 3, MATCH_FULL = 0, MATCH_SHA256 = 1, MATCH_SHA512 = 2 };
 
 static bool parses_as_certificate(const struct dns_tlsa *record)
@@ -80,7 +81,7 @@ static enum host_state judge_tlsa(const struct dns_host *host, struct fault *why
 {
     const struct dns_tlsa_set *set = dane_tlsa_of(host);
     struct fault record_why = { "" };
-    size_t i;
+    size_t parsed = 0, i;
 
     if (!set->look.asked) {
         fault_set(why, "its TLSA records were not asked for");
@@ -104,7 +105,11 @@ static enum host_state judge_tlsa(const struct dns_host *host, struct fault *why
         return HOST_BARE;
     }
     for (i = 0; i < set->count; i++) {
-        if (dane_tlsa_usable(&set->records[i], &record_why)) {
+        bool full = set->records[i].matching == MATCH_FULL;
+
+        if (full && ++parsed > PARSED_MAX)
+            fault_set(&record_why, "more than %d whole certificates or keys", PARSED_MAX);
+        else if (dane_tlsa_usable(&set->records[i], &record_why)) {
             fault_set(why, "usable TLSA records at %s", set->base.name);
             return HOST_GOOD;
         }

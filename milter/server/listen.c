@@ -61,6 +61,23 @@ bool listen_grant(const char *path, const struct listen_access *access, struct f
     return true;
 }
 
+bool listen_free(const char *path, struct fault *why)
+{
+    struct sockaddr_un where = { .sun_family = AF_UNIX };
+    int s = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    bool answered;
+
+    if (strlen(path) >= sizeof(where.sun_path) || s < 0) {
+        if (s >= 0)
+            close(s);
+        return true;                        /* whoever opens it will say what is wrong */
+    }
+    strcpy(where.sun_path, path);
+    answered = connect(s, (struct sockaddr *)&where, sizeof(where)) == 0 || errno == EAGAIN;
+    close(s);
+    return !answered || fault_set(why, "%s: somebody serves there already; stop that, or name another socket", path);
+}
+
 static bool open_unix(const char *path, const struct listen_access *access, int *ret, struct fault *why)
 {
     struct sockaddr_un where = { .sun_family = AF_UNIX };
@@ -74,6 +91,8 @@ static bool open_unix(const char *path, const struct listen_access *access, int 
     if (lstat(path, &there) == 0) {
         if (!S_ISSOCK(there.st_mode))
             return fault_set(why, "%s: something that is no socket is in the way", path);
+        if (!listen_free(path, why))
+            return false;
         unlink(path);
     }
     s = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);

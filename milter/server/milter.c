@@ -138,15 +138,20 @@ static sfsistat on_connect(SMFICTX *ctx, char *host, _SOCK_ADDR *address)
     return SMFIS_CONTINUE;
 }
 
-/* An address by its macro, where the MTA has cleaned it up, else as the client said it. */
-static void read_address(SMFICTX *ctx, const char *macro, char **arguments, struct address *ret)
+/* A macro's value, or NULL where the MTA did not send it, or sent nothing. */
+static const char *macro(SMFICTX *ctx, const char *name)
 {
-    char name[32];
-    const char *cleaned;
+    const char *value = smfi_getsymval(ctx, (char *)(uintptr_t)name);
 
-    snprintf(name, sizeof(name), "{%s}", macro);
-    cleaned = smfi_getsymval(ctx, name);
-    address_parse(cleaned != NULL && *cleaned != '\0' ? cleaned : arguments[0], ret);
+    return value != NULL && *value != '\0' ? value : NULL;
+}
+
+/* An address by its macro, where the MTA has cleaned it up, else as the client said it. */
+static void read_address(SMFICTX *ctx, const char *name, char **arguments, struct address *ret)
+{
+    const char *cleaned = macro(ctx, name);
+
+    address_parse(cleaned != NULL ? cleaned : arguments[0], ret);
 }
 
 static sfsistat on_envfrom(SMFICTX *ctx, char **arguments)
@@ -156,7 +161,7 @@ static sfsistat on_envfrom(SMFICTX *ctx, char **arguments)
     gate_enter();
     session_is_new(ctx, &s);
     gate_leave();
-    read_address(ctx, "mail_addr", arguments, &s->from);
+    read_address(ctx, "{mail_addr}", arguments, &s->from);
     s->waited_ms = 0;
     s->tag = TAG_OPEN;
     s->tags_seen = 0;
@@ -207,10 +212,7 @@ static const char *wanted_route(const struct answer *a, const struct address *to
 
 static bool is_authenticated(SMFICTX *ctx)
 {
-    const char *who = smfi_getsymval(ctx, (char[]){ "{auth_authen}" });
-    const char *how = smfi_getsymval(ctx, (char[]){ "{auth_type}" });
-
-    return (who != NULL && *who != '\0') || (how != NULL && *how != '\0');
+    return macro(ctx, "{auth_authen}") != NULL || macro(ctx, "{auth_type}") != NULL;
 }
 
 /* Whether a held recipient is refused now; else it is accepted, and the road holds it. */
@@ -258,7 +260,7 @@ static sfsistat tempfail(SMFICTX *ctx, const struct answer *a)
 static void ask(SMFICTX *ctx, struct session *s, const struct address *to, struct answer *ret)
 {
     int64_t start = clock_ms(), left = (int64_t)settings->milter.budget * 1000 - s->waited_ms;
-    struct question q = { .rules = s->rules, .to = *to, .from = s->from, .queue_id = smfi_getsymval(ctx, (char[]){ "i" }) };
+    struct question q = { .rules = s->rules, .to = *to, .from = s->from, .queue_id = macro(ctx, "i") };
 
     engine_ask_by(judge, &q, start + (left > 0 ? left : 0), ret);
     s->waited_ms += clock_ms() - start;
@@ -286,13 +288,13 @@ static void check_road(const struct answer *a, const struct address *to, const c
 
 static sfsistat judge_recipient(SMFICTX *ctx, char **arguments)
 {
-    const char *mailer = smfi_getsymval(ctx, (char[]){ "{rcpt_mailer}" });
+    const char *mailer = macro(ctx, "{rcpt_mailer}");
     struct session *s = session_of(ctx);
     sfsistat reply = SMFIS_CONTINUE;
     struct address to;
     struct answer answer;
 
-    read_address(ctx, "rcpt_addr", arguments, &to);
+    read_address(ctx, "{rcpt_addr}", arguments, &to);
     if ((mailer != NULL && !leads_out(s, mailer)) || to.kind == ADDRESS_BARE || to.kind == ADDRESS_NULL) {
         note_route(s, "");
         return SMFIS_CONTINUE;
@@ -301,7 +303,7 @@ static sfsistat judge_recipient(SMFICTX *ctx, char **arguments)
     if (answer.decision.verdict == VERDICT_HOLD && !(s->maybe_local && mailer == NULL) && refuses(ctx, s, answer.connector))
         reply = tempfail(ctx, &answer);
     else
-        check_road(&answer, &to, mailer, smfi_getsymval(ctx, (char[]){ "i" }));
+        check_road(&answer, &to, mailer, macro(ctx, "i"));
     if (reply == SMFIS_CONTINUE)
         note_route(s, wanted_route(&answer, &to));
     answer_done(&answer);
@@ -374,6 +376,8 @@ static bool open_socket(const char *spec, const struct listen_access *access, st
 {
     const char *path = listen_path(spec);
 
+    if (path != NULL && !listen_free(path, why))
+        return false;
     if (smfi_setconn((char *)(uintptr_t)spec) != MI_SUCCESS)
         return fail(why, spec, "use this socket");
     smfi_setbacklog(BACKLOG);

@@ -680,6 +680,27 @@ static void garbage_is_no_certificate(void **state)
     }
 }
 
+/* A stranger may fill an RRset with whole certificates, and reading each takes time. */
+static void only_so_many_whole_certificates_are_read(void **state)
+{
+    struct dns_answers *a = answers_with_mx(DNS_SECURE);
+    struct dns_host *host = add_host_in(a, HOST_GOOD);
+    struct dns_tlsa records[DNS_TLSA_MAX];
+    struct fault why;
+    size_t i;
+
+    (void)state;
+    for (i = 0; i < DNS_TLSA_MAX; i++)
+        records[i] = (struct dns_tlsa){ .usage = 3, .selector = 0, .matching = 0, .length = 32, .data = digest };
+    host->at_name.records = records;
+    host->at_name.count = DNS_TLSA_MAX;
+    assert_int_equal(dane_judge_host(host, &why), HOST_UNUSABLE);
+    assert_non_null(strstr(why.text, "more than 8"));
+    records[DNS_TLSA_MAX - 1] = (struct dns_tlsa){ .usage = 3, .selector = 1, .matching = 1, .length = 32, .data = digest };
+    assert_int_equal(dane_judge_host(host, &why), HOST_GOOD);       /* digests cost nothing */
+    dns_answers_free(a);
+}
+
 /* One good host behind an alias, every look-up asked. */
 static struct dns_answers *answers_of_all_looks(void)
 {
@@ -871,6 +892,7 @@ int main(void)
         cmocka_unit_test(a_digest_is_usable_by_its_numbers_and_length),
         cmocka_unit_test(full_data_must_parse_to_the_last_octet),
         cmocka_unit_test(garbage_is_no_certificate),
+        cmocka_unit_test(only_so_many_whole_certificates_are_read),
         cmocka_unit_test(evidence_lives_as_long_as_its_shortest_ttl),
         cmocka_unit_test(what_was_not_asked_has_no_ttl),
         cmocka_unit_test(a_lifetime_has_a_floor_and_a_ceiling),

@@ -147,6 +147,18 @@ static void anything_else_in_the_way_is_refused_and_stays(void **state)
     rmdir(path);
 }
 
+static void a_socket_where_somebody_serves_is_left_to_him(void **state)
+{
+    int s;
+
+    (void)state;
+    s = open_good(spec, 0600);
+    assert_refused(spec, "somebody serves there already");
+    assert_true(connects(path));
+    close(s);
+    close(open_good(spec, 0600));                   /* stale now */
+}
+
 static void faults_are_explained(void **state)
 {
     char long_spec[300] = "unix:/", missing[128];
@@ -228,6 +240,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_socket_has_its_mode_and_takes_clients, make_folder, remove_folder),
         cmocka_unit_test_setup_teardown(a_stale_socket_is_replaced, make_folder, remove_folder),
         cmocka_unit_test_setup_teardown(anything_else_in_the_way_is_refused_and_stays, make_folder, remove_folder),
+        cmocka_unit_test_setup_teardown(a_socket_where_somebody_serves_is_left_to_him, make_folder, remove_folder),
         cmocka_unit_test_setup_teardown(faults_are_explained, make_folder, remove_folder),
         cmocka_unit_test_setup_teardown(a_port_is_opened_and_cannot_be_opened_twice, make_folder, remove_folder),
         cmocka_unit_test_setup_teardown(a_group_of_ours_gets_the_socket, make_folder, remove_folder),

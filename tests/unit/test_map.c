@@ -482,6 +482,26 @@ static void with_a_broken_resolver_only_the_open_road_has_answers(void **state)
     scene_close(&s);
 }
 
+/* Bank's mail is on the strict road by the new table; by the old one it may still be on this one. */
+static void an_old_table_weakens_nobody(void **state)
+{
+    struct scene s;
+
+    (void)state;
+    scene_init(&s);
+    rules_add(s.rules, "Bank", MODE_MANDATORY, MODE_NONE, "bank.example");
+    rules_add(s.rules, "Clerk", MODE_NONE, MODE_NONE, "clerk@bank.example")->tls = TLS_MAY;
+    fake_says(s.fake, "bank.example", FAKE_ABSENT);
+    scene_open(&s);
+    assert_tls(&s, "bank.example", "may");
+    engine_tables(s.engine, false, false);
+    assert_tls(&s, "bank.example", "TEMP");
+    engine_tables(s.engine, true, true);            /* Postfix has not read it yet */
+    assert_tls(&s, "bank.example", "TEMP");
+    assert_tls(&s, "stranger.example", "dane-only");
+    scene_close(&s);
+}
+
 static void explain(struct scene *s, const char *to, char *ret, size_t size)
 {
     struct address address;
@@ -545,6 +565,7 @@ int main(void)
         cmocka_unit_test(closing_answers_temp_to_all_who_wait),
         cmocka_unit_test(a_reload_does_not_change_an_answer_under_way),
         cmocka_unit_test(with_a_broken_resolver_only_the_open_road_has_answers),
+        cmocka_unit_test(an_old_table_weakens_nobody),
         cmocka_unit_test(explaining_never_waits_and_begins_the_search),
     };
 

@@ -281,6 +281,15 @@ static void a_mandatory_connector_is_not_left_to_the_opportunistic_transport(voi
              "transport other than \"danelaw\"\n");
 }
 
+static void a_road_that_asks_the_daemon_has_no_next_hop_of_its_own(void **state)
+{
+    (void)state;
+    load_bad("routes = { r = { transport = \"danelaw\"; next_hop = \"[relay.example]\"; }; };\n"
+             "connectors = ( { name = \"A\"; recipients = [ \"a.example\" ]; tls = \"encrypt\";\nroute = \"r\"; } );\n",
+             "danelaw.conf:3: connector \"A\": route: \"r\" leads to a next hop of its own by a transport that asks the "
+             "daemon, which could not tell whose mail it is; write the next hop as smart_hosts of the connector\n");
+}
+
 static void a_route_replaces_the_built_in_one(void **state)
 {
     struct configuration *c = load_good(
@@ -528,6 +537,7 @@ int main(void)
         TEST(routes_are_checked),
         TEST(a_mandatory_connectors_road_is_strong_by_itself),
         TEST(a_mandatory_connector_is_not_left_to_the_opportunistic_transport),
+        TEST(a_road_that_asks_the_daemon_has_no_next_hop_of_its_own),
         TEST(a_route_replaces_the_built_in_one),
         TEST(two_next_hops_are_one_too_many),
         TEST(mandatory_sts_takes_the_road_that_asks_for_it),
