@@ -69,8 +69,11 @@ static bool render(enum map_table table, const struct decision *d, const struct 
     return !ret->full;
 }
 
-/* While the MTA may still go by yesterday's table, whoever covers the domain today is asked on the lax road. */
-static void add_coverers(struct map_ask *ask)
+/*
+ * While the MTA may still go by yesterday's table, the connector that covers the domain today is asked on the lax road. Not those with
+ * senders: a tag may have put other senders' mail here on purpose.
+ */
+static void add_coverer(struct map_ask *ask)
 {
     struct pattern domain = { .kind = PATTERN_DOMAIN, .domain = ask->hop.host.name };
     struct connector_list list = { 0 };
@@ -78,7 +81,7 @@ static void add_coverers(struct map_ask *ask)
 
     ruleset_candidates(ask->rules, &domain, &list);
     for (i = 0; i < list.count; i++) {
-        if (!list.items[i]->is_default)
+        if (!list.items[i]->is_default && list.items[i]->sender_count == 0)
             connector_list_add(&ask->askers, list.items[i]);
     }
     connector_list_done(&list);
@@ -88,7 +91,7 @@ static void gather_askers(struct map_ask *ask)
 {
     road_askers(ask->rules, ask->table == MAP_POSTFIX_TLS ? ROAD_OPPORTUNISTIC : ROAD_STS, &ask->hop, &ask->askers);
     if (ask->table == MAP_POSTFIX_TLS && !ask->hop.bracketed && clock_ms() < atomic_load(&ask->engine->tables_doubted_until))
-        add_coverers(ask);
+        add_coverer(ask);
     if (ask->askers.count == 0)
         connector_list_add(&ask->askers, &must_sts);
 }
