@@ -70,8 +70,8 @@ static bool render(enum map_table table, const struct decision *d, const struct 
 }
 
 /*
- * While the MTA may still go by yesterday's table, the connector that covers the domain today is asked on the lax road. Not those with
- * senders: a tag may have put other senders' mail here on purpose.
+ * While the MTA may still go by yesterday's table, the connector that covers the domain today is asked on the lax road.
+ * Not those with senders: a tag may have put other senders' mail here on purpose.
  */
 static void add_coverer(struct map_ask *ask)
 {
