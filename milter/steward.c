@@ -13,7 +13,7 @@
 
 enum {
     TABLES_GOOD_MS = 10 * 60 * 1000,    /* the MTA's own domains may have changed meanwhile */
-    TABLES_BAD_MS = 30 * 1000,
+    TABLES_BAD_MS = 5 * 1000,       /* somebody may have made room, or have written them by hand */
     EXIT_GOOD = 0, EXIT_CONFIG = 78,
     JOBS_MAX = 64,
     RULES_LARGE = 1000,
@@ -128,21 +128,22 @@ static bool write_tables(struct steward *s, struct text *ret_words)
 {
     struct ruleset *rules = engine_rules(s->engine);
     struct fault why = { "" };
-    bool changed = false, good, was_good;
+    bool changed = false, good, was_good, said;
 
     good = tables_write(&s->config->settings, rules, &changed, &why);
     engine_tables(s->engine, good, changed);
     ruleset_unref(rules);
     mutex_lock(&s->lock);
     was_good = s->tables_good;
+    said = strcmp(s->tables_why.text, why.text) == 0;
     s->tables_good = good;
     s->tables_why = why;
     mutex_unlock(&s->lock);
-    if (!good)
+    if (!good && !said)
         log_error("tables: %s; the old table stays in force", why.text);
-    else if (changed)
+    else if (good && changed)
         log_info("tables: written anew");
-    else if (!was_good && strcmp(s->config->settings.tables.mta, "none") != 0)
+    else if (good && !was_good && strcmp(s->config->settings.tables.mta, "none") != 0)
         log_info("tables: current");
     if (!good && ret_words != NULL)
         text_print(ret_words, "tables: %s; the old table stays in force\n", why.text);
