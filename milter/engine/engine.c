@@ -55,6 +55,7 @@ struct engine *engine_open(const struct settings *set, struct lookup *lookup, st
     e->no_name = evidence_new(DANE_ABSENT, "an address literal has no name that could publish records", INT64_MAX);
     e->broken = evidence_new(DANE_UNKNOWN, "the resolver can not validate", INT64_MAX);
     e->broken->sts = STS_UNKNOWN;           /* a passing trouble, never a policy's proven absence */
+    e->broken->ours = true;
     e->broken->blind = strcmp(set->resolver.when_broken, "hold-mandatory") == 0;
     mutex_init(&e->lock);
     signal_init(&e->left);

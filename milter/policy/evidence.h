@@ -29,6 +29,7 @@ struct evidence {
     bool failed;                /* the search itself failed: it does not replace evidence that is still fresh */
     bool mx_secure;
     bool mx_failed;             /* the MX could not be had, so that no host of the policy can be named */
+    bool ours;                  /* the trouble is our own resolver's, not the partner's */
     bool blind;                 /* the resolver can't validate, and the site wants its floor meanwhile (resolver.when_broken) */
     int64_t fresh_until;        /* clock_ms() */
     const char *why;            /* the DANE state in words */

@@ -48,17 +48,29 @@ static const char *enhanced_code(enum reason reason)
     return "4.3.0";
 }
 
-void reply_hold(enum reason reason, const struct connector *connector, const char *domain, struct reply *ret)
+static void write_reply(enum reason reason, const char *words, const struct connector *connector, const char *domain,
+                        struct reply *ret)
 {
     char raw[REPLY_TEXT_MAX + 1], printable[REPLY_TEXT_MAX + 1];
 
 #pragma GCC diagnostic push
-#pragma GCC diagnostic ignored "-Wformat-nonliteral"    /* every format above takes these two texts */
-    snprintf(raw, sizeof(raw), sentence(reason), domain, connector->name);
+#pragma GCC diagnostic ignored "-Wformat-nonliteral"    /* every sentence takes these two texts */
+    snprintf(raw, sizeof(raw), words, domain, connector->name);
 #pragma GCC diagnostic pop
     ret->code = "451";
     ret->enhanced = enhanced_code(reason);
     text_printable(raw, false, printable, sizeof(printable));
     snprintf(ret->text, sizeof(ret->text), "%s: %.*s", reason == REASON_NONE ? "internal" : reason_word(reason),
              REPLY_TEXT_MAX - 20, printable);
+}
+
+void reply_hold(enum reason reason, const struct connector *connector, const char *domain, struct reply *ret)
+{
+    write_reply(reason, sentence(reason), connector, domain, ret);
+}
+
+void reply_resolver(const struct connector *connector, const char *domain, struct reply *ret)
+{
+    write_reply(REASON_DNS_TEMP, "our own resolver can prove nothing about %1$s at the moment; connector \"%2$s\"", connector,
+                domain, ret);
 }

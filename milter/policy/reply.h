@@ -15,4 +15,7 @@ struct reply {
 /* Why a recipient is held, for a help desk: `REASON: sentence`. domain is the one that was judged. Pure. */
 void reply_hold(enum reason reason, const struct connector *connector, const char *domain, struct reply *ret);
 
+/* The same for dns-temp where it is our own resolver that can prove nothing: no partner is to blame. Pure. */
+void reply_resolver(const struct connector *connector, const char *domain, struct reply *ret);
+
 #endif

@@ -249,7 +249,10 @@ static sfsistat tempfail(SMFICTX *ctx, const struct answer *a)
     char text[2 * REPLY_TEXT_MAX + 3];
     struct reply reply;
 
-    reply_hold(a->decision.reason, a->connector, a->hop.host.name, &reply);
+    if (a->found != NULL && a->found->ours && a->decision.reason == REASON_DNS_TEMP)
+        reply_resolver(a->connector, a->hop.host.name, &reply);
+    else
+        reply_hold(a->decision.reason, a->connector, a->hop.host.name, &reply);
     double_percents(reply.text, text, sizeof(text));
     if (smfi_setreply(ctx, (char *)(uintptr_t)reply.code, (char *)(uintptr_t)reply.enhanced, text) != MI_SUCCESS)
         log_warning("libmilter refused a reply text: %s", reply.text);

@@ -135,6 +135,18 @@ static void a_percent_sign_stays_one(void **state)
     assert_non_null(strstr(r.text, "\"100% %s Bank\""));
 }
 
+static void our_own_trouble_is_not_blamed_on_the_partner(void **state)
+{
+    struct connector c = { .name = "Bank" };
+    struct reply r;
+
+    (void)state;
+    reply_resolver(&c, "bank.example", &r);
+    assert_string_equal(r.code, "451");
+    assert_string_equal(r.enhanced, "4.4.3");
+    assert_string_equal(r.text, "dns-temp: our own resolver can prove nothing about bank.example at the moment; connector \"Bank\"");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -144,6 +156,7 @@ int main(void)
         cmocka_unit_test(a_reply_is_one_short_line_of_ascii),
         cmocka_unit_test(strangers_letters_are_question_marks),
         cmocka_unit_test(a_percent_sign_stays_one),
+        cmocka_unit_test(our_own_trouble_is_not_blamed_on_the_partner),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
