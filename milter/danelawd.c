@@ -230,7 +230,7 @@ static bool open_rooms(struct house *h, const char *config_path, struct fault *w
     h->policies = policies_open(h->store, set->sts.entries, (int64_t)clock_wall());
     h->engine = engine_open(set, lookup, h->policies, h->config->rules);
     ruleset_unref(take(h->config->rules));      /* the engine's from here on, so that a reload can let them go */
-    engine_tables(h->engine, false, false);     /* until the steward has seen to them */
+    engine_tables(h->engine, false);            /* until the steward has seen to them */
     h->steward = steward_start(config_path, h->config, h->engine);
     engine_on_turn(h->engine, (struct road_hook){ .turned = steward_turn, .self = h->steward });
     evthread_use_pthreads();

@@ -131,7 +131,7 @@ static bool write_tables(struct steward *s, struct text *ret_words)
     bool changed = false, good, was_good, said;
 
     good = tables_write(&s->config->settings, rules, &changed, &why);
-    engine_tables(s->engine, good, changed);
+    engine_tables(s->engine, good);
     ruleset_unref(rules);
     mutex_lock(&s->lock);
     was_good = s->tables_good;
@@ -159,7 +159,7 @@ static void adopt(struct steward *s, struct configuration *fresh, struct text *r
     compare_settings(&s->config->settings, &fresh->settings, ret_words);
     if (log_level_parse(fresh->settings.log.level, &level))
         log_set_level(level);
-    engine_tables(s->engine, false, false);         /* until they are written */
+    engine_tables(s->engine, false);                /* until they are written */
     engine_adopt(s->engine, ruleset_ref(fresh->rules));
     config_free(fresh);
     if (count >= RULES_LARGE)

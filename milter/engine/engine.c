@@ -12,10 +12,7 @@
 #include <stdio.h>
 #include <string.h>
 
-enum {
-    CACHE_ENTRIES = 65536,
-    TABLES_REMEMBERED_MS = 40 * 1000,   /* Postfix looks for a new table every 10 s, and keeps an answer for 30 s */
-};
+enum { CACHE_ENTRIES = 65536 };
 
 bool engine_enter(struct engine *e, struct ruleset **ret_rules)
 {
@@ -111,15 +108,9 @@ void engine_on_turn(struct engine *e, struct road_hook hook)
     mutex_unlock(&e->lock);
 }
 
-void engine_tables(struct engine *e, bool current, bool changed)
+void engine_tables(struct engine *e, bool current)
 {
-    int64_t now = clock_ms(), until = atomic_load(&e->tables_doubted_until);
-
-    if (!current)
-        until = INT64_MAX;
-    else if (changed || until == INT64_MAX)
-        until = now + TABLES_REMEMBERED_MS;
-    atomic_store(&e->tables_doubted_until, until);
+    atomic_store(&e->tables_doubted, !current);
 }
 
 struct ruleset *engine_rules(struct engine *e)

@@ -63,10 +63,10 @@ struct road_hook {
 void engine_on_turn(struct engine *e, struct road_hook hook);
 
 /*
- * Whether the MTA's tables are those of today's rules. Until they are, and some time after they changed (the MTA remembers
- * what it read), mail may be on a road by yesterday's: then every connector that covers the domain is asked there.
+ * Whether the MTA's tables are those of today's rules. While they can't be written, mail may be on a road by yesterday's:
+ * then the connector that covers the domain is asked there, too.
  */
-void engine_tables(struct engine *e, bool current, bool changed);
+void engine_tables(struct engine *e, bool current);
 
 /* Today's rules; gives a reference. */
 struct ruleset *engine_rules(struct engine *e);

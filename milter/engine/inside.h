@@ -36,8 +36,7 @@ struct engine {
     char resolver_why[192] GUARDED_BY(lock);
     int64_t resolver_since GUARDED_BY(lock);
 
-    atomic_bool resolver_broken, resolver_checked;
-    _Atomic int64_t tables_doubted_until;   /* clock_ms() */
+    atomic_bool resolver_broken, resolver_checked, tables_doubted;
     atomic_size_t ahead;                    /* searches of the watch that have not landed */
     atomic_ulong asked, hot, searches, held, fell_back, delivered, passed;
 

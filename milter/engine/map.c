@@ -70,7 +70,7 @@ static bool render(enum map_table table, const struct decision *d, const struct 
 }
 
 /*
- * While the MTA may still go by yesterday's table, the connector that covers the domain today is asked on the lax road.
+ * While the MTA goes by yesterday's table, the connector that covers the domain today is asked on the lax road.
  * Not those with senders: a tag may have put other senders' mail here on purpose.
  */
 static void add_coverer(struct map_ask *ask)
@@ -90,7 +90,7 @@ static void add_coverer(struct map_ask *ask)
 static void gather_askers(struct map_ask *ask)
 {
     road_askers(ask->rules, ask->table == MAP_POSTFIX_TLS ? ROAD_OPPORTUNISTIC : ROAD_STS, &ask->hop, &ask->askers);
-    if (ask->table == MAP_POSTFIX_TLS && !ask->hop.bracketed && clock_ms() < atomic_load(&ask->engine->tables_doubted_until))
+    if (ask->table == MAP_POSTFIX_TLS && !ask->hop.bracketed && atomic_load(&ask->engine->tables_doubted))
         add_coverer(ask);
     if (ask->askers.count == 0)
         connector_list_add(&ask->askers, &must_sts);
