@@ -228,7 +228,8 @@ static bool open_rooms(struct house *h, const char *config_path, struct fault *w
     log_info("danelawd " PACKAGE_VERSION " starts with %zu connectors", ruleset_count(h->config->rules));
     h->store = store_open(set);
     h->policies = policies_open(h->store, set->sts.entries, (int64_t)clock_wall());
-    h->engine = engine_open(set, lookup, h->policies, h->config->rules);
+    h->engine = engine_open(set, lookup, &(struct engine_memory){ .policies = h->policies },
+                            h->config->rules);
     ruleset_unref(take(h->config->rules));      /* the engine's from here on, so that a reload can let them go */
     engine_tables(h->engine, false);            /* until the steward has seen to them */
     h->steward = steward_start(config_path, h->config, h->engine);

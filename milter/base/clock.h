@@ -8,6 +8,8 @@
 int64_t clock_ms(void);
 /* Seconds since 1970. Any thread. */
 time_t clock_wall(void);
+/* Milliseconds since 1970. Any thread. */
+int64_t clock_wall_ms(void);
 /* The monotonic clock's reading as pthread_cond_clockwait and friends want it. */
 struct timespec clock_spec(int64_t ms);
 

@@ -40,7 +40,7 @@ static const struct setting control[] = {
 };
 
 static const struct setting http[] = {
-    { "listen", SETTING_TEXT, AT(http.listen), "", "metrics and health", .later = true, .harmless = "" },
+    { "listen", SETTING_TEXT, AT(http.listen), "127.0.0.1:9469", "metrics and health; empty: off" },
     { NULL },
 };
 
@@ -75,7 +75,7 @@ static const struct setting probe[] = {
 
 static const struct setting store[] = {
     { "directory", SETTING_TEXT, AT(store.directory), LOCALSTATEDIR "/lib/danelaw", "state and generated tables" },
-    { "trace_days", SETTING_NUMBER, AT(store.trace_days), "0", "how long decisions are kept", .later = true, .harmless = "0" },
+    { "trace_days", SETTING_NUMBER, AT(store.trace_days), "30", "how many days decisions are kept; 0: none is", .most = 3650 },
     { NULL },
 };
 

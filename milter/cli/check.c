@@ -209,6 +209,7 @@ static int exit_of(const struct finding *f)
     case VERDICT_PASS:
         return CLI_GOOD;
     case VERDICT_FALLBACK:
+    case VERDICT_BOUNCE:
     case VERDICT_HOLD:
         break;
     }

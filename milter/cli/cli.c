@@ -15,78 +15,140 @@
 
 #define CONFIG_PRESET SYSCONFDIR "/danelaw/danelaw.conf"
 
-/* Options that only some verbs take. */
-enum { TAKES_FROM = 1 << 0, TAKES_CHECK = 1 << 1, TAKES_ALL = 1 << 2, TAKES_STS = 1 << 3 };
-
 struct verb {
     const char *name;
     int (*run)(const struct cli *c);
-    unsigned takes;
     size_t least, most;         /* words behind it */
     const char *synopsis, *help, *more;
 };
 
 static const struct verb verbs[] = {
-    { "check", cli_check, TAKES_FROM, 1, (size_t)-1, "check DOMAIN|ADDRESS|[HOST]:PORT... [--from SENDER]",
+    { "check", cli_check, 1, (size_t)-1, "check DOMAIN|ADDRESS|[HOST]:PORT... [--from SENDER]",
       "judge how mail to a partner would travel, and why",
       "Looks DNS and the MTA-STS policy up by itself and needs no daemon. Shows the connector, the MX hosts, their TLSA\n"
       "records, the DNSSEC chain and its failing link, the policy and which hosts it lists, where reports go, the verdict\n"
       "and what to tell the partner.\n"
       "  --from SENDER   judge as for mail from this sender\n"
       "Exit: 0 mail would go, 1 it would be held, 75 that can't be told at the moment." },
-    { "connectors", cli_connectors, TAKES_FROM, 0, 2, "connectors [list|show NAME|match ADDRESS [--from SENDER]]",
+    { "connectors", cli_connectors, 0, 2, "connectors [list|show NAME|match ADDRESS [--from SENDER]]",
       "the rules in force and their state, as the daemon has them",
       "  list            all of them, in file order (the preset)\n"
       "  show NAME       one, with everything about it\n"
       "  match ADDRESS   the one that covers this recipient\n"
       "  --from SENDER   match: as for mail from this sender" },
-    { "cache", cli_cache, TAKES_STS, 0, 2, "cache [show|flush] [DOMAIN] [--sts]",
+    { "cache", cli_cache, 0, 2, "cache [show|flush] [DOMAIN] [--sts]",
       "what the daemon remembers of destinations; have it forgotten",
       "  show            evidence by next hop; a domain's with reasons (the preset)\n"
       "  flush           forget evidence, all or a domain's: the next question looks it up again\n"
       "  --sts           show: the MTA-STS policies that are kept; flush: these, too" },
-    { "tables", cli_tables, TAKES_CHECK, 0, 0, "tables [--check]",
+    { "trace", cli_trace, 0, 0,
+      "trace [--to A] [--domain D] [--connector N] [--queue-id Q] [--verdict V] [--since 24h] [--limit N]",
+      "every decision about mail, newest first",
+      "Reads the daemon's store, also while the daemon is down (then as root or the daemon's user).\n"
+      "  --to A          decisions about this recipient\n"
+      "  --domain D      about recipients and next hops in this domain\n"
+      "  --connector N   by this connector\n"
+      "  --queue-id Q    about the message that the MTA calls so\n"
+      "  --verdict V     deliver, hold, bounce, fallback or pass\n"
+      "  --since 24h     not older than this (the preset)\n"
+      "  --limit N       at most so many (preset 1000)" },
+    { "held", cli_held, 0, 1, "held [list|forget --connector N|--to A|--all]",
+      "recipients refused for now: since when, until when, and why",
+      "  list            all of them (the preset)\n"
+      "  forget          let their clocks begin anew at the next attempt\n"
+      "  --connector N   forget: those of this connector\n"
+      "  --to A          forget: those of this recipient\n"
+      "  --all           forget: all of them" },
+    { "mode", cli_mode, 1, 1, "mode NAME [--dane M] [--sts M] (--for 2h|--permanent) [--clear]",
+      "override a connector's modes at once, or show them",
+      "Takes effect without a reload, and outlives a restart; tables follow. M is opportunistic, mandatory or none.\n"
+      "  --dane M        instead of the configured smtp_dane\n"
+      "  --sts M         instead of the configured mta_sts\n"
+      "  --for 2h        for this long, at most 7d; then the configuration counts again\n"
+      "  --permanent     until --clear\n"
+      "  --clear         let the configuration count again\n"
+      "A mode weaker than the configured one needs --for or --permanent." },
+    { "audit", cli_audit, 0, 0, "audit",
+      "who changed what, and when, newest first",
+      "Lists overrides and their ends, forgotten holds, flushed caches and reloads." },
+    { "tables", cli_tables, 0, 0, "tables [--check]",
       "write the MTA's tables now, or say whether they are current",
       "  --check         touch nothing; exit 1 if the tables are not what the configuration makes" },
-    { "setup", cli_setup, TAKES_ALL, 1, 1, "setup postfix [--all]",
+    { "setup", cli_setup, 1, 1, "setup postfix [--all]",
       "print the exact lines that the MTA's configuration needs",
       "Makes sure that the table exists, then prints what belongs into main.cf and master.cf.\n"
       "  --all           judge every destination, not only those of named connectors; outbound mail then waits\n"
       "                  while the daemon is down" },
-    { "status", cli_status, 0, 0, 0, "status",
+    { "doctor", cli_doctor, 1, 1, "doctor postfix [--config-dir D]",
+      "name every way past Danelaw in the MTA's configuration",
+      "Reads the configuration that is in force, and says which line to change.\n"
+      "  --config-dir D  Postfix's configuration folder, instead of tables.config_dir or Postfix's own\n"
+      "Exit: 0 nothing found, 1 something found, 75 something can't be read." },
+    { "sweep", cli_sweep, 0, 0, "sweep [-n] [--mixed]",
+      "bounce mail that has waited too long on Danelaw's roads",
+      "As root, by a timer: returns deferred messages to their senders that are older than their connector's hold, where all\n"
+      "remaining recipients are held by their connector or wait for TLS that Postfix could not authenticate.\n"
+      "  -n              only show what would be done\n"
+      "  --mixed         also messages with other recipients left" },
+    { "status", cli_status, 0, 0, "status",
       "health and counters of the daemon",
       "Exit: 0 good, 1 the resolver can prove nothing, the store fails or the tables are not current, 75 just started." },
-    { "reload", cli_reload, 0, 0, 0, "reload",
+    { "reload", cli_reload, 0, 0, "reload",
       "have the daemon read its configuration again",
       "A bad configuration is refused: its faults are shown, the rules in force stay, exit 78." },
-    { "config", cli_config, 0, 1, 1, "config test",
+    { "config", cli_config, 1, 1, "config test",
       "look for faults in the configuration",
       "Exit: 0 good, 78 bad; every fault is one line on standard error." },
 };
 
-/* Verbs of the manual that this version lacks. */
-static const char *const later[] = { "trace", "held", "mode", "audit", "sweep", "doctor" };
+/* An option, and the verbs that take it. */
+struct cli_option {
+    const char *name;
+    char letter;                /* or 0 */
+    bool flag;                  /* a bool in struct cli; else a text */
+    size_t offset;
+    const char *verbs;          /* parted by blanks */
+};
 
-enum { OPTION_JSON = 256, OPTION_FROM, OPTION_CHECK, OPTION_ALL, OPTION_STS, OPTION_PROBE, OPTION_VERSION };
+#define AT(member) offsetof(struct cli, member)
 
-static const struct option options[] = {
+static const struct cli_option verb_options[] = {
+    { "from", 0, false, AT(from), "check connectors" },
+    { "check", 0, true, AT(check), "tables" },
+    { "all", 0, true, AT(all), "setup held" },
+    { "sts", 0, true, AT(sts), "cache" },
+    { "sts", 0, false, AT(sts_mode), "mode" },
+    { "dane", 0, false, AT(dane_mode), "mode" },
+    { "for", 0, false, AT(span), "mode" },
+    { "permanent", 0, true, AT(permanent), "mode" },
+    { "clear", 0, true, AT(clear), "mode" },
+    { "to", 0, false, AT(to), "trace held" },
+    { "domain", 0, false, AT(domain), "trace" },
+    { "connector", 0, false, AT(connector), "trace held" },
+    { "queue-id", 0, false, AT(queue_id), "trace" },
+    { "verdict", 0, false, AT(verdict), "trace" },
+    { "since", 0, false, AT(since), "trace" },
+    { "limit", 0, false, AT(limit), "trace" },
+    { "config-dir", 0, false, AT(config_dir), "doctor" },
+    { "dry-run", 'n', true, AT(dry_run), "sweep" },
+    { "mixed", 0, true, AT(mixed), "sweep" },
+};
+
+enum { OPTION_JSON = 256, OPTION_PROBE, OPTION_VERSION, OPTION_OF_VERBS };
+
+static const struct option common_options[] = {
     { "config", required_argument, NULL, 'c' },
     { "json", no_argument, NULL, OPTION_JSON },
-    { "from", required_argument, NULL, OPTION_FROM },
-    { "check", no_argument, NULL, OPTION_CHECK },
-    { "all", no_argument, NULL, OPTION_ALL },
-    { "sts", no_argument, NULL, OPTION_STS },
     { "probe", no_argument, NULL, OPTION_PROBE },
     { "help", no_argument, NULL, 'h' },
     { "version", no_argument, NULL, OPTION_VERSION },
-    { NULL },
 };
 
 /* The command line, read but not yet understood. */
 struct line {
     struct cli cli;
-    unsigned given;             /* TAKES_... */
     bool help, version, probe;
+    const struct cli_option *misplaced;     /* one that the verb doesn't take; or NULL */
     const char *stranger;       /* an option nobody knows, or one without its argument; or NULL */
 };
 
@@ -203,8 +265,33 @@ static int help_with(const struct verb *verb)
     return CLI_GOOD;
 }
 
-static void read_option(struct line *ret, int option)
+static bool has_word(const char *words, const char *word)
 {
+    size_t length = strlen(word);
+
+    for (; *words != '\0'; words += strcspn(words, " "), words += strspn(words, " ")) {
+        if (strcspn(words, " ") == length && strncmp(words, word, length) == 0)
+            return true;
+    }
+    return false;
+}
+
+static void read_verb_option(struct line *ret, const struct cli_option *o, const char *verb)
+{
+    char *into = (char *)&ret->cli + o->offset;
+
+    if (o->flag)
+        *(bool *)into = true;
+    else
+        *(const char **)(void *)into = optarg;
+    if (verb != NULL && !has_word(o->verbs, verb) && ret->misplaced == NULL)
+        ret->misplaced = o;
+}
+
+static void read_option(struct line *ret, int option, const char *verb)
+{
+    size_t i;
+
     switch (option) {
     case 'c':
         ret->cli.config = optarg;
@@ -212,22 +299,6 @@ static void read_option(struct line *ret, int option)
         return;
     case OPTION_JSON:
         ret->cli.json = true;
-        return;
-    case OPTION_FROM:
-        ret->cli.from = optarg;
-        ret->given |= TAKES_FROM;
-        return;
-    case OPTION_CHECK:
-        ret->cli.check = true;
-        ret->given |= TAKES_CHECK;
-        return;
-    case OPTION_ALL:
-        ret->cli.all = true;
-        ret->given |= TAKES_ALL;
-        return;
-    case OPTION_STS:
-        ret->cli.sts = true;
-        ret->given |= TAKES_STS;
         return;
     case OPTION_PROBE:
         ret->probe = true;
@@ -239,33 +310,65 @@ static void read_option(struct line *ret, int option)
         ret->version = true;
         return;
     }
+    for (i = 0; i < COUNT_OF(verb_options); i++) {
+        if (option == OPTION_OF_VERBS + (int)i || (verb_options[i].letter != 0 && option == verb_options[i].letter)) {
+            read_verb_option(ret, &verb_options[i], verb);
+            return;
+        }
+    }
 }
 
-/* Options may stand before and behind the verb: getopt_long() moves them to the front. */
-static void read_line(int argc, char **argv, struct line *ret)
+/* What getopt_long() is to know: of two options with one name the verb's own. Ends with zeros. */
+static void list_options(const char *verb, struct option ret[static COUNT_OF(common_options) + COUNT_OF(verb_options) + 1])
 {
+    size_t count = COUNT_OF(common_options), i, j;
+
+    memcpy(ret, common_options, sizeof(common_options));
+    for (i = 0; i < COUNT_OF(verb_options); i++) {
+        const struct cli_option *o = &verb_options[i];
+        struct option one = { o->name, o->flag ? no_argument : required_argument, NULL, OPTION_OF_VERBS + (int)i };
+
+        for (j = 0; j < count && strcmp(ret[j].name, o->name) != 0; j++)
+            ;
+        if (j == count)
+            ret[count++] = one;
+        else if (verb != NULL && has_word(o->verbs, verb))
+            ret[j] = one;
+    }
+    ret[count] = (struct option){ 0 };
+}
+
+/* Options may stand before and behind the verb: getopt_long() moves them to the front. verb: NULL while nobody knows it. */
+static void read_line(int argc, char **argv, const char *verb, struct line *ret)
+{
+    struct option options[COUNT_OF(common_options) + COUNT_OF(verb_options) + 1];
     int option;
 
     *ret = (struct line){ .cli.config = CONFIG_PRESET };
+    list_options(verb, options);
     opterr = 0;
-    while ((option = getopt_long(argc, argv, "c:h", options, NULL)) != -1) {
+    optind = 0;                 /* begin anew */
+    while ((option = getopt_long(argc, argv, "c:hn", options, NULL)) != -1) {
         if (option == '?' && ret->stranger == NULL)
             ret->stranger = argv[optind - 1];
-        read_option(ret, option);
+        read_option(ret, option, verb);
     }
     ret->cli.words = (const char *const *)argv + optind;
     ret->cli.count = (size_t)(argc - optind);
 }
 
-static bool is_later(const char *name)
+/* The verb decides what an option means, so it is looked for first, in a copy: getopt_long() sorts what it reads. */
+static const char *first_word(int argc, char **argv)
 {
-    size_t i;
+    char **copy = mem_array((size_t)argc + 1, sizeof(*copy));
+    const char *word;
+    struct line line;
 
-    for (i = 0; i < COUNT_OF(later); i++) {
-        if (strcmp(later[i], name) == 0)
-            return true;
-    }
-    return false;
+    memcpy(copy, argv, (size_t)argc * sizeof(*copy));
+    read_line(argc, copy, NULL, &line);
+    word = line.cli.count == 0 ? NULL : line.cli.words[0];
+    free(copy);
+    return word;
 }
 
 static const struct verb *find_verb(const char *name)
@@ -295,8 +398,6 @@ static int unknown_verb(const char *name)
 {
     const char *near = nearest_verb(name);
 
-    if (is_later(name))
-        return not_yet(name);
     if (near != NULL)
         return usage("there is no verb \"%s\"; did you mean \"%s\"?", name, near);
     return usage("there is no verb \"%s\"", name);
@@ -312,11 +413,8 @@ static int run(const struct verb *verb, struct line *line)
         return usage("%s: unknown option, or its argument is missing: %s", verb->name, line->stranger);
     if (line->probe)
         return strcmp(verb->name, "check") == 0 ? not_yet("check --probe") : usage("%s takes no --probe", verb->name);
-    if ((line->given & ~verb->takes) != 0)
-        return usage("%s takes no %s", verb->name,
-                     (line->given & ~verb->takes & TAKES_FROM) != 0 ? "--from" :
-                     (line->given & ~verb->takes & TAKES_CHECK) != 0 ? "--check" :
-                     (line->given & ~verb->takes & TAKES_ALL) != 0 ? "--all" : "--sts");
+    if (line->misplaced != NULL)
+        return usage("%s takes no --%s", verb->name, line->misplaced->name);
     if (line->cli.count < verb->least || line->cli.count > verb->most)
         return usage("that is: danelaw %s", verb->synopsis);
     return verb->run(&line->cli);
@@ -330,7 +428,7 @@ int cli_main(int argc, char **argv)
 
     setlocale(LC_CTYPE, "");
     signal(SIGPIPE, SIG_IGN);
-    read_line(argc, argv, &line);
+    read_line(argc, argv, first_word(argc, argv), &line);
     if (line.version)
         return puts("danelaw " PACKAGE_VERSION) < 0 ? CLI_TEMPORARY : CLI_GOOD;
     if (line.cli.count == 0) {

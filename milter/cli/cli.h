@@ -21,8 +21,9 @@ struct cli {
     const char *config;         /* path */
     bool config_given;          /* by -c */
     bool json;
-    const char *from;           /* or NULL */
-    bool check, all, sts;
+    const char *from, *to, *domain, *connector, *queue_id, *verdict, *since, *limit;    /* each as written, or NULL */
+    const char *dane_mode, *sts_mode, *span, *config_dir;                               /* also */
+    bool check, all, sts, permanent, clear, dry_run, mixed;
     const char *const *words;   /* behind the verb */
     size_t count;
 };
@@ -34,6 +35,12 @@ int cli_main(int argc, char **argv);
 int cli_check(const struct cli *c);
 int cli_connectors(const struct cli *c);
 int cli_cache(const struct cli *c);
+int cli_trace(const struct cli *c);
+int cli_held(const struct cli *c);
+int cli_mode(const struct cli *c);
+int cli_audit(const struct cli *c);
+int cli_doctor(const struct cli *c);
+int cli_sweep(const struct cli *c);
 int cli_tables(const struct cli *c);
 int cli_setup(const struct cli *c);
 int cli_status(const struct cli *c);

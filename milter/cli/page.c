@@ -222,7 +222,8 @@ static void put_verdict(const struct finding *f)
     case VERDICT_PASS:
         output_field("verdict", "pass: the MTA has its own permanent answer");
         return;
-    case VERDICT_FALLBACK:              /* the daemon alone takes one */
+    case VERDICT_FALLBACK:              /* the daemon alone takes one, and knows how long mail was held */
+    case VERDICT_BOUNCE:
     case VERDICT_HOLD:
         break;
     }

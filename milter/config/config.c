@@ -246,6 +246,7 @@ bool config_load(const char *path, struct configuration **ret, struct config_rep
     read_all(&r, path);
     seen_done(&r.names);
     seen_done(&r.patterns);
+    seen_done(&r.tested);
     arena_free(r.scratch);
     if (ruleset_count(made->rules) > MANY_CONNECTORS)
         malloc_trim(0);

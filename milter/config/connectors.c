@@ -28,9 +28,9 @@ const struct setting connectors_settings[] = {
     { "fallback_weak", SETTING_FLAG, AT(fallback_weak), "false", "let it be weaker than the requirement" },
     { "on_hold", SETTING_WORD, AT(on_hold), "auto", "refuse for now, or accept and queue",
       .words = "auto tempfail queue" },
-    { "hold", SETTING_DURATION, AT(hold), "24h", "how long before held mail bounces", .later = true },
-    { "test_mode", SETTING_FLAG, AT(test_mode), "false", "only say what it would do", .later = true,
-      .harmless = "false" },
+    { "hold", SETTING_DURATION, AT(hold), "24h", "how long before held mail bounces", .least = 1,
+      .most = 30 * 24 * 60 * 60 },
+    { "test_mode", SETTING_FLAG, AT(test_mode), "false", "only say what it would do" },
     { "probe", SETTING_WORD, AT(probe), "off", "visit the partner's hosts", .words = "off",
       .later_words = "watch require" },
     { NULL },
@@ -154,6 +154,7 @@ static struct connector *make(const struct group *g, const struct wishes *w)
     c->file = kept_file(r, at.file);
     c->line = at.line;
     c->comment = w->comment;
+    c->hold = w->hold;
     read_modes(w, c);
     return c;
 }
@@ -190,6 +191,7 @@ static void read_connector(struct reader *r, struct source *s, config_setting_t 
     lists_file(&g, &wishes, c);
     if (!wishes.enabled)
         return;
+    c->test_mode = wishes.test_mode;
     hint_senders(&g, c);
     hint_everyone(&g, c);
     routes_hint(&g, &wishes, c);

@@ -173,7 +173,8 @@ static void file_patterns(const struct group *g, const char *list, const struct 
 void lists_file(const struct group *g, const struct wishes *w, const struct connector *c)
 {
     struct seen alone = { 0 }, senders = { 0 };
-    struct seen *among = w->enabled ? &g->reader->patterns : &alone;    /* the disabled are in nobody's way */
+    struct seen *others = w->test_mode ? &g->reader->tested : &g->reader->patterns;
+    struct seen *among = w->enabled ? others : &alone;      /* the disabled are in nobody's way */
 
     file_patterns(g, "recipients", &w->recipients, among, c, c->recipients, c->recipient_count, hash_senders(c));
     if (c->sender_count > 1)

@@ -36,7 +36,7 @@ struct reader {
     struct configuration *made;
     struct arena *scratch;          /* what is only needed while reading */
     struct wishes defaults;
-    struct seen names, patterns;
+    struct seen names, patterns, tested;    /* tested: the patterns of those in test_mode, who shadow others */
     const char *file_shown, *file_kept;     /* the file name last kept in the ruleset's memory */
 };
 

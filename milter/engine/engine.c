@@ -38,14 +38,14 @@ void engine_leave(struct engine *e, struct ruleset *rules)
     mutex_unlock(&e->lock);
 }
 
-struct engine *engine_open(const struct settings *set, struct lookup *lookup, struct policies *policies,
+struct engine *engine_open(const struct settings *set, struct lookup *lookup, const struct engine_memory *memory,
                            struct ruleset *rules)
 {
     struct engine *e = mem_zero(sizeof(*e));
 
     e->set = set;
     e->lookup = lookup;
-    e->policies = policies;
+    e->policies = memory->policies;
     e->cache = cache_new(CACHE_ENTRIES);
     e->sts = cache_new(CACHE_ENTRIES);
     e->sts_late = evidence_of_sts(STS_UNKNOWN, "no answer about MTA-STS in time", NULL, 0);
@@ -145,7 +145,7 @@ struct evidence *engine_trusted(struct engine *e, struct evidence *found)
     return evidence_ref(e->broken);
 }
 
-void engine_count(struct engine *e, const struct decision *d)
+static void count(struct engine *e, const struct decision *d)
 {
     switch (d->verdict) {
     case VERDICT_DELIVER:
@@ -156,6 +156,9 @@ void engine_count(struct engine *e, const struct decision *d)
         return;
     case VERDICT_FALLBACK:
         atomic_fetch_add(&e->fell_back, 1);
+        return;
+    case VERDICT_BOUNCE:
+        atomic_fetch_add(&e->bounced, 1);
         return;
     case VERDICT_HOLD:
         break;
@@ -228,46 +231,63 @@ static void judge(struct engine *e, const struct question *q, int64_t deadline_m
         evidence_unref(found[i]);
 }
 
-void engine_log(const struct record *r)
+/* One line of the log. */
+static void say(const struct record *r, const char *policy)
 {
     char id[64];
-    struct text policy;
 
-    text_init(&policy, 1024);
-    if (r->found != NULL && r->decision->verdict == VERDICT_DELIVER)
-        decision_policy(r->decision, r->connector, r->found, &policy);
-    log_info("%s: to=<%s> from=<%s> connector=\"%s\" dane=%s sts=%s verdict=%s reason=%s route=%s policy=%s took=%lld",
+    log_info("%s: to=<%s> from=<%s> connector=\"%s\" dane=%s sts=%s verdict=%s reason=%s route=%s policy=%s took=%lld%s",
              r->queue_id == NULL ? "NOQUEUE" : text_printable(r->queue_id, false, id, sizeof(id)),
              r->to == NULL ? "-" : r->to, r->from == NULL ? "-" : r->from, r->connector->name,
              r->found == NULL ? "-" : dane_word(r->found->dane),
              r->found == NULL ? "-" : sts_word(r->found->sts), verdict_word(r->decision->verdict),
              reason_word(r->decision->reason), r->connector->is_default ? "-" : connector_road(r->connector)->name,
-             policy.length == 0 ? "-" : text_words(&policy), (long long)r->took_ms);
+             policy, (long long)r->took_ms, r->shadow ? " shadow=true" : "");
+}
+
+void engine_record(struct engine *e, const struct record *r)
+{
+    struct text policy;
+
+    text_init(&policy, 1024);
+    if (r->found != NULL && r->decision->verdict == VERDICT_DELIVER)
+        decision_policy(r->decision, r->connector, r->found, &policy);
+    say(r, policy.length == 0 ? "-" : text_words(&policy));
+    if (!r->shadow)
+        count(e, r->decision);
     text_done(&policy);
 }
 
 void engine_ask_by(struct engine *e, const struct question *q, int64_t deadline_ms, struct answer *ret)
 {
-    char to[ADDRESS_TEXT_SIZE], from[ADDRESS_TEXT_SIZE];
     int64_t start = clock_ms();
     struct ruleset *today;
 
-    *ret = (struct answer){ .decision = { .verdict = VERDICT_HOLD, .reason = REASON_INTERNAL } };
+    *ret = (struct answer){ .decision = { .verdict = VERDICT_HOLD, .reason = REASON_INTERNAL }, .at = clock_wall_ms() };
     if (!engine_enter(e, &today)) {                 /* closing: nobody can be judged any more */
         ret->rules = q->rules != NULL ? ruleset_ref(q->rules) : engine_rules(e);
         ret->connector = ruleset_find(ret->rules, &q->to, &q->from);
         ret->hop = next_hop_of(&q->to.domain);
+        ret->refuse = hold_refuses(ret->connector, q->audience);
         return;
     }
     ret->rules = ruleset_ref(q->rules != NULL ? q->rules : today);
     atomic_fetch_add(&e->asked, 1);
     judge(e, q, deadline_ms, ret);
+    ret->refuse = ret->decision.verdict == VERDICT_HOLD && hold_refuses(ret->connector, q->audience);
     ret->took_ms = clock_ms() - start;
-    engine_count(e, &ret->decision);
-    engine_log(&(struct record){ .queue_id = q->queue_id, .to = address_print(&q->to, to, sizeof(to)),
-                                 .from = address_print(&q->from, from, sizeof(from)), .connector = ret->connector,
-                                 .found = ret->found, .decision = &ret->decision, .took_ms = ret->took_ms });
     engine_leave(e, today);
+}
+
+void engine_tell(struct engine *e, const struct address *to, const struct address *from, const char *queue_id,
+                 const struct answer *a)
+{
+    char to_text[ADDRESS_TEXT_SIZE], from_text[ADDRESS_TEXT_SIZE];
+
+    engine_record(e, &(struct record){ .where = WHERE_RCPT, .queue_id = queue_id, .at = a->at, .took_ms = a->took_ms,
+                                       .to = address_print(to, to_text, sizeof(to_text)),
+                                       .from = address_print(from, from_text, sizeof(from_text)), .connector = a->connector,
+                                       .found = a->found, .decision = &a->decision });
 }
 
 void answer_done(struct answer *a)
@@ -293,7 +313,7 @@ void engine_status(struct engine *e, struct engine_status *ret)
     *ret = (struct engine_status){
         .resolver_proven = !atomic_load(&e->resolver_broken), .resolver_checked = atomic_load(&e->resolver_checked),
         .asked = atomic_load(&e->asked), .answered_hot = atomic_load(&e->hot), .searches = atomic_load(&e->searches),
-        .held = atomic_load(&e->held), .fell_back = atomic_load(&e->fell_back), .delivered = atomic_load(&e->delivered), .passed = atomic_load(&e->passed),
+        .held = atomic_load(&e->held), .bounced = atomic_load(&e->bounced), .fell_back = atomic_load(&e->fell_back), .delivered = atomic_load(&e->delivered), .passed = atomic_load(&e->passed),
     };
     cache_count(e->cache, &ret->evidence_entries, &ret->evidence_searching);
     mutex_lock(&e->lock);

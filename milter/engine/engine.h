@@ -4,6 +4,7 @@
 #include "base/settings.h"
 #include "lookup/lookup.h"
 #include "policy/decide.h"
+#include "policy/hold.h"
 #include "policy/ruleset.h"
 
 /*
@@ -15,15 +16,30 @@ struct engine;
 struct question {
     struct ruleset *rules;          /* borrowed; NULL: today's */
     struct address to, from;
-    const char *queue_id;           /* NULL: the MTA has none yet */
+    enum audience audience;         /* who hears the answer */
 };
 
+/* Zeroed, it is a hold. */
 struct answer {
     struct ruleset *rules;          /* a reference of ours */
     const struct connector *connector;      /* lives as long as rules */
     struct evidence *found;         /* a reference of ours; NULL: not known yet, and nobody had to wait for it */
     struct next_hop hop;            /* what was judged: the domain, or the smart host that decided */
     struct decision decision;
+    bool refuse;                    /* held, or to bounce: the recipient is not accepted */
+    int64_t at;                     /* wall milliseconds */
+    int64_t took_ms;
+};
+
+/* A decision, for the log and whoever remembers: one line, one row, one count. All of it is borrowed. */
+struct record {
+    enum where where;
+    bool shadow;                            /* of a connector in test mode */
+    const char *queue_id, *to, *from;       /* NULL: nothing */
+    const struct connector *connector;
+    const struct evidence *found;           /* NULL: not known */
+    const struct decision *decision;
+    int64_t at;                             /* wall milliseconds */
     int64_t took_ms;
 };
 
@@ -40,13 +56,16 @@ struct engine_status {
     char resolver_why[192];
     int64_t resolver_since;         /* wall seconds */
     size_t evidence_entries, evidence_searching;
-    uint64_t asked, answered_hot, searches, held, fell_back, delivered, passed;
+    uint64_t asked, answered_hot, searches, held, bounced, fell_back, delivered, passed;
 };
 
-struct policies;
+/* What is remembered for longer than a question. All is borrowed; NULL: nothing of the kind is kept. */
+struct engine_memory {
+    struct policies *policies;
+};
 
-/* Takes lookup; borrows policies (NULL: none are kept); shares rules. set must outlive the engine. Starts the watch. */
-struct engine *engine_open(const struct settings *set, struct lookup *lookup, struct policies *policies,
+/* Takes lookup; shares rules. set must outlive the engine. Starts the watch. */
+struct engine *engine_open(const struct settings *set, struct lookup *lookup, const struct engine_memory *memory,
                            struct ruleset *rules);
 /* Ends the watch, lets those who wait go (as if DNS had failed), waits for askers to leave. Who asks later is held. */
 void engine_stop(struct engine *e);
@@ -76,10 +95,16 @@ void engine_adopt(struct engine *e, struct ruleset *rules);
 /*
  * Decides about a recipient, in the asker's thread. Only a mandatory one ever waits for evidence, until clock_ms()
  * reaches deadline_ms (late: hold, dns-temp); for all others cold evidence starts the search and the answer has none.
- * Logs and counts. answer_done() ends the answer's life.
+ * The asker tells, by engine_tell(). answer_done() ends the answer's life.
  */
 void engine_ask_by(struct engine *e, const struct question *q, int64_t deadline_ms, struct answer *ret);
+/* Logs, traces and counts what was answered; once, when the asker knows as much as he will. queue_id as in a question. */
+void engine_tell(struct engine *e, const struct address *to, const struct address *from, const char *queue_id,
+                 const struct answer *a);
 void answer_done(struct answer *a);
+
+/* The same for a decision of another kind. Never waits for a disk. */
+void engine_record(struct engine *e, const struct record *r);
 
 /* The whole policy for a next hop as one of the MTA's tables asks it. The caller keeps the time; late answers still arrive. */
 void engine_ask_map(struct engine *e, enum map_table table, const struct next_hop *hop, struct pending *answer);

@@ -38,7 +38,7 @@ struct engine {
 
     atomic_bool resolver_broken, resolver_checked, tables_doubted;
     atomic_size_t ahead;                    /* searches of the watch that have not landed */
-    atomic_ulong asked, hot, searches, held, fell_back, delivered, passed;
+    atomic_ulong asked, hot, searches, held, bounced, fell_back, delivered, passed;
 
     struct fallbacks *fallbacks;
     struct watch *watch;
@@ -68,20 +68,6 @@ void engine_gather(struct engine *e, const struct connector *c, const struct nex
 struct evidence *engine_trusted(struct engine *e, struct evidence *found);
 /* What lies in the cache of hop's other half, joined to dane; since grows with it. Gives a reference. */
 struct evidence *engine_with_sts(struct engine *e, const struct next_hop *hop, struct evidence *dane, int64_t *since);
-/* Counts a decision by its verdict. */
-void engine_count(struct engine *e, const struct decision *d);
-
-/* One line of the log (DESIGN of the line: queue id, recipient, sender, connector, states, verdict, reason, route, policy). */
-struct record {
-    const char *queue_id, *to, *from;       /* NULL: nothing */
-    const struct connector *connector;
-    const struct evidence *found;           /* NULL: not known */
-    const struct decision *decision;
-    int64_t took_ms;
-};
-
-void engine_log(const struct record *r);
-
 /* Clocks of the connectors that have a fallback road. Any thread. */
 struct fallbacks *fallbacks_new(void);
 void fallbacks_free(struct fallbacks *f);

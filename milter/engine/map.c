@@ -110,9 +110,9 @@ static void settle(struct map_ask *ask, struct evidence *found)
     d = strictest(&ask->askers, found, &ruler);
     text_init(&policy, 16 * 1024);
     sure = render(ask->table, &d, ruler, found, &policy);
-    engine_count(e, &d);
-    engine_log(&(struct record){ .to = next_hop_print(&ask->hop, hop), .connector = ruler, .found = found, .decision = &d,
-                                 .took_ms = clock_ms() - ask->start });
+    engine_record(e, &(struct record){ .where = WHERE_MAP, .to = next_hop_print(&ask->hop, hop), .connector = ruler,
+                                       .found = found, .decision = &d, .at = clock_wall_ms(),
+                                       .took_ms = clock_ms() - ask->start });
     ask->answer->done(ask->answer, sure ? text_words(&policy) : NULL);
     text_done(&policy);
     connector_list_done(&ask->askers);

@@ -50,6 +50,9 @@ struct connector {
     uint32_t fallback_after;        /* seconds of holding before it is taken, and without before it is left */
     atomic_bool *on_fallback;       /* NULL without a fallback; the one thing here that changes, by the engine */
     enum on_hold on_hold;
+    uint32_t hold;                  /* seconds until what is held bounces */
+    bool test_mode;                 /* a shadow: it only says what it would do */
+    bool overridden;                /* its modes are not the configured ones */
 };
 
 static inline bool connector_on_fallback(const struct connector *c)
@@ -69,10 +72,11 @@ static inline bool connector_is_mandatory(const struct connector *c)
     return c->smtp_dane == MODE_MANDATORY || c->mta_sts == MODE_MANDATORY;
 }
 
-/* Whether it asks for nothing at all, so that its mail needs no road of ours. */
+/* Whether it asks for nothing at all, so that its mail needs no road of ours. An override asks for its own end: only a road
+ * that asks the map hears of it. */
 static inline bool connector_is_idle(const struct connector *c)
 {
-    return c->smtp_dane == MODE_NONE && c->mta_sts == MODE_NONE && c->tls == TLS_SITE && c->smart_host_count == 0;
+    return !c->overridden && c->smtp_dane == MODE_NONE && c->mta_sts == MODE_NONE && c->tls == TLS_SITE && c->smart_host_count == 0;
 }
 
 #endif

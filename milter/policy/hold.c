@@ -1,5 +1,20 @@
 #include "policy/hold.h"
 
+bool hold_refuses(const struct connector *c, enum audience who)
+{
+    if (c->is_default || who == AUDIENCE_NOBODY)
+        return false;
+    switch (c->on_hold) {
+    case ON_HOLD_TEMPFAIL:
+        return true;
+    case ON_HOLD_QUEUE:
+        return false;
+    case ON_HOLD_AUTO:
+        break;
+    }
+    return who == AUDIENCE_CLIENT;
+}
+
 void hold_clock_note(struct hold_clock *c, bool held, int64_t now)
 {
     if (!held) {

@@ -1,8 +1,20 @@
 #ifndef DANELAW_POLICY_HOLD_H
 #define DANELAW_POLICY_HOLD_H
 
+#include "policy/connector.h"
+
 #include <stdbool.h>
 #include <stdint.h>
+
+/* Whom a held recipient would be refused to. */
+enum audience {
+    AUDIENCE_CLIENT = 0,        /* another host: it has a queue of its own, and tries again */
+    AUDIENCE_QUEUED,            /* one that sees its mail queued: it has authenticated, or is in milter.queue_clients */
+    AUDIENCE_NOBODY,            /* the MTA's own mail: there is nobody whom a reply would reach */
+};
+
+/* Whether a recipient that the connector holds is refused; else it is accepted, and the road holds it. Pure. */
+bool hold_refuses(const struct connector *c, enum audience who);
 
 /* How long a connector has held, to tell when its fallback road is taken and left. All times in milliseconds. */
 struct hold_clock {

@@ -17,6 +17,7 @@ struct ruleset {
     size_t route_count;
     const struct connector *fallback;           /* (default) */
     struct index by_pattern;                    /* `user@d`, `d`, `.d`, `*` */
+    struct index by_tested_pattern;             /* of those in test mode, whom nothing else here knows but by_name */
     struct index by_name, by_smart_host, by_user_domain;
     atomic_uint users;
 };
@@ -46,6 +47,7 @@ void ruleset_unref(struct ruleset *rules)
     if (rules == NULL || atomic_fetch_sub_explicit(&rules->users, 1, memory_order_acq_rel) != 1)
         return;
     index_done(&rules->by_pattern);
+    index_done(&rules->by_tested_pattern);
     index_done(&rules->by_name);
     index_done(&rules->by_smart_host);
     index_done(&rules->by_user_domain);
@@ -103,20 +105,33 @@ static void key_of(const struct pattern *p, char ret[static KEY_SIZE])
     snprintf(ret, KEY_SIZE, "*");
 }
 
-static void index_connector(struct ruleset *rules, const struct connector *c)
+static void index_patterns(struct ruleset *rules, struct index *x, const struct connector *c)
 {
-    char key[KEY_SIZE], hop[NEXT_HOP_TEXT_SIZE];
+    char key[KEY_SIZE];
     size_t i;
 
-    index_add(&rules->by_name, rules->memory, c->name, c);
     for (i = 0; i < c->recipient_count; i++) {
         const struct pattern *p = &c->recipients[i];
 
         key_of(p, key);
-        index_add(&rules->by_pattern, rules->memory,
-                  p->kind == PATTERN_DOMAIN ? p->domain : arena_text(rules->memory, key), c);
-        if (p->kind == PATTERN_ADDRESS)
-            index_add(&rules->by_user_domain, rules->memory, p->domain, c);
+        index_add(x, rules->memory, p->kind == PATTERN_DOMAIN ? p->domain : arena_text(rules->memory, key), c);
+    }
+}
+
+static void index_connector(struct ruleset *rules, const struct connector *c)
+{
+    char hop[NEXT_HOP_TEXT_SIZE];
+    size_t i;
+
+    index_add(&rules->by_name, rules->memory, c->name, c);
+    if (c->test_mode) {
+        index_patterns(rules, &rules->by_tested_pattern, c);
+        return;
+    }
+    index_patterns(rules, &rules->by_pattern, c);
+    for (i = 0; i < c->recipient_count; i++) {
+        if (c->recipients[i].kind == PATTERN_ADDRESS)
+            index_add(&rules->by_user_domain, rules->memory, c->recipients[i].domain, c);
     }
     for (i = 0; i < c->smart_host_count; i++) {
         next_hop_print(&c->smart_hosts[i], hop);
@@ -233,53 +248,56 @@ char *pattern_print(const struct pattern *p, char *ret, size_t size)
  */
 struct walk {
     bool (*visit)(struct walk *self, const struct index_link *rank);
+    const struct index *among;
+    size_t ranks;                       /* that were looked at, also those where nobody was */
 };
 
-static bool visit_key(const struct ruleset *rules, const char *key, struct walk *w)
+static bool visit_key(const char *key, struct walk *w)
 {
-    const struct index_link *rank = index_find(&rules->by_pattern, key);
+    const struct index_link *rank = index_find(w->among, key);
 
+    w->ranks++;
     return rank != NULL && w->visit(w, rank);
 }
 
 /* `.name`, `.parent of name`, ... */
-static bool visit_below(const struct ruleset *rules, const char *name, struct walk *w)
+static bool visit_below(const char *name, struct walk *w)
 {
     char key[256];
 
     for (; name != NULL; name = domain_parent(name)) {
         snprintf(key, sizeof(key), ".%s", name);
-        if (visit_key(rules, key, w))
+        if (visit_key(key, w))
             return true;
     }
     return false;
 }
 
-static void walk_ranks(const struct ruleset *rules, const struct pattern *from, struct walk *w)
+static void walk_ranks(const struct pattern *from, struct walk *w)
 {
     char key[KEY_SIZE];
 
     switch (from->kind) {
     case PATTERN_ADDRESS:
         key_of(from, key);
-        if (visit_key(rules, key, w))
+        if (visit_key(key, w))
             return;
         __attribute__((fallthrough));
     case PATTERN_DOMAIN:
-        if (visit_key(rules, from->domain, w))
+        if (visit_key(from->domain, w))
             return;
-        if (domain_parent(from->domain) != NULL && visit_below(rules, domain_parent(from->domain), w))
+        if (domain_parent(from->domain) != NULL && visit_below(domain_parent(from->domain), w))
             return;
         break;
     case PATTERN_BELOW:
-        if (visit_below(rules, from->domain, w))
+        if (visit_below(from->domain, w))
             return;
         break;
     case PATTERN_EVERYONE:
     case PATTERN_NULL_SENDER:
         break;
     }
-    visit_key(rules, "*", w);
+    visit_key("*", w);
 }
 
 struct find_walk {
@@ -328,12 +346,30 @@ static struct pattern rank_of(const struct address *to, char local[static ADDRES
 
 const struct connector *ruleset_find(const struct ruleset *rules, const struct address *to, const struct address *from)
 {
-    struct find_walk f = { .walk = { find_in_rank }, .sender = from };
+    struct find_walk f = { .walk = { find_in_rank, &rules->by_pattern }, .sender = from };
     char local[ADDRESS_LOCAL_SIZE];
     struct pattern start = rank_of(to, local);
 
-    walk_ranks(rules, &start, &f.walk);
+    walk_ranks(&start, &f.walk);
     return f.found == NULL ? rules->fallback : f.found;
+}
+
+const struct connector *ruleset_shadow(const struct ruleset *rules, const struct address *to, const struct address *from)
+{
+    struct find_walk shadow = { .walk = { find_in_rank, &rules->by_tested_pattern }, .sender = from };
+    struct find_walk real = { .walk = { find_in_rank, &rules->by_pattern }, .sender = from };
+    char local[ADDRESS_LOCAL_SIZE];
+    struct pattern start = rank_of(to, local);
+
+    walk_ranks(&start, &shadow.walk);
+    if (shadow.found == NULL)
+        return NULL;
+    walk_ranks(&start, &real.walk);
+    if (real.found == NULL || shadow.walk.ranks < real.walk.ranks)
+        return shadow.found;
+    if (shadow.walk.ranks > real.walk.ranks || (shadow.found->sender_count == 0 && real.found->sender_count > 0))
+        return NULL;
+    return shadow.found;
 }
 
 void connector_list_add(struct connector_list *list, const struct connector *c)
@@ -378,9 +414,9 @@ static bool collect_rank(struct walk *self, const struct index_link *rank)
 
 void ruleset_candidates(const struct ruleset *rules, const struct pattern *key, struct connector_list *ret)
 {
-    struct candidates_walk w = { .walk = { collect_rank }, .found = ret };
+    struct candidates_walk w = { .walk = { collect_rank, &rules->by_pattern }, .found = ret };
 
-    walk_ranks(rules, key, &w.walk);
+    walk_ranks(key, &w.walk);
     if (!w.settled)
         connector_list_add(ret, rules->fallback);
 }

@@ -36,6 +36,12 @@ const struct connector *ruleset_default(const struct ruleset *rules);
  */
 const struct connector *ruleset_find(const struct ruleset *rules, const struct address *to, const struct address *from);
 
+/*
+ * The connector in test mode that would rule the recipient if it were not in test mode, or NULL. All else in here goes by
+ * the others alone; only ruleset_at() and ruleset_named() give them, too.
+ */
+const struct connector *ruleset_shadow(const struct ruleset *rules, const struct address *to, const struct address *from);
+
 /* Connectors in some order, without repeats next to each other. */
 struct connector_list {
     const struct connector **items;

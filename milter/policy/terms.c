@@ -30,8 +30,12 @@ static const char *const tls_words[] = {
     [TLS_DANE_ONLY] = "dane-only", [TLS_SITE] = "site",     [TLS_MAY] = "may",       [TLS_DANE] = "dane",
     [TLS_ENCRYPT] = "encrypt",     [TLS_VERIFY] = "verify", [TLS_SECURE] = "secure",
 };
+static const char *const where_words[] = {
+    [WHERE_RCPT] = "rcpt", [WHERE_EOM] = "eom", [WHERE_MAP] = "map", [WHERE_SWEEP] = "sweep",
+};
+
 static const char *const verdict_words[] = {
-    [VERDICT_HOLD] = "hold", [VERDICT_FALLBACK] = "fallback", [VERDICT_PASS] = "pass", [VERDICT_DELIVER] = "deliver",
+    [VERDICT_HOLD] = "hold", [VERDICT_BOUNCE] = "bounce", [VERDICT_FALLBACK] = "fallback", [VERDICT_PASS] = "pass", [VERDICT_DELIVER] = "deliver",
 };
 static const char *const reason_words[] = {
     [REASON_INTERNAL] = "internal",
@@ -97,6 +101,8 @@ PARSE_FUNCTION(sts_parse, sts_state, sts_words)
 WORD_FUNCTION(tls_word, tls_level, tls_words)
 PARSE_FUNCTION(tls_parse, tls_level, tls_words)
 WORD_FUNCTION(verdict_word, verdict, verdict_words)
+PARSE_FUNCTION(verdict_parse, verdict, verdict_words)
+WORD_FUNCTION(where_word, where, where_words)
 WORD_FUNCTION(reason_word, reason, reason_words)
 PARSE_FUNCTION(reason_parse, reason, reason_words)
 WORD_FUNCTION(trust_word, dns_trust, trust_words)

@@ -21,9 +21,12 @@ enum sts_state { STS_UNKNOWN = 0, STS_FETCH_ERROR, STS_ENFORCE_MISMATCH, STS_ABS
 /* How much TLS a delivery must have, weakest first but for the careful zero; `site`: whatever the MTA does by itself. */
 enum tls_level { TLS_DANE_ONLY = 0, TLS_SITE, TLS_MAY, TLS_DANE, TLS_ENCRYPT, TLS_VERIFY, TLS_SECURE };
 
-enum verdict { VERDICT_HOLD = 0, VERDICT_FALLBACK, VERDICT_PASS, VERDICT_DELIVER };
+enum verdict { VERDICT_HOLD = 0, VERDICT_BOUNCE, VERDICT_FALLBACK, VERDICT_PASS, VERDICT_DELIVER };
 enum reason { REASON_INTERNAL = 0, REASON_NONE, REASON_DANE_REQUIRED, REASON_DNSSEC_INVALID, REASON_TLSA_INVALID,
               REASON_STS_REQUIRED, REASON_STS_MX_MISMATCH, REASON_STS_FETCH_ERROR, REASON_DNS_TEMP };
+
+/* Who asked for a decision: the milter at RCPT TO or at the end of a message, a table of the MTA, or `danelaw sweep`. */
+enum where { WHERE_RCPT = 0, WHERE_EOM, WHERE_MAP, WHERE_SWEEP };
 
 /* What the resolver's word is worth: how one DNS answer fared (RFC 4035 4.3, with "indeterminate" counted as failed). */
 enum dns_trust { DNS_FAILED = 0, DNS_BOGUS, DNS_INSECURE, DNS_SECURE };
@@ -44,6 +47,8 @@ bool tls_parse(const char *word, enum tls_level *ret);
 /* How strong a level is, from 0 (site) to 6 (dane-only). */
 int tls_strength(enum tls_level t);
 const char *verdict_word(enum verdict v);
+bool verdict_parse(const char *word, enum verdict *ret);
+const char *where_word(enum where w);
 const char *reason_word(enum reason r);             /* REASON_NONE: "-" */
 bool reason_parse(const char *word, enum reason *ret);
 const char *trust_word(enum dns_trust t);

@@ -75,6 +75,9 @@ struct session {
     bool maybe_local;               /* looks like Postfix's non-SMTP mail, if no {rcpt_mailer} comes */
     bool queues;                    /* the client is one that sees its mail queued */
     struct address from;
+    bool owes;                      /* the latest recipient was accepted before the message had a queue id: not told yet */
+    struct address owed_to;
+    struct answer owed;
     int64_t waited_ms;              /* of the budget, by this message */
     enum tag_state tag;
     char route[64];                 /* TAG_SHARED: its name */
@@ -154,12 +157,39 @@ static void read_address(SMFICTX *ctx, const char *name, char **arguments, struc
     address_parse(cleaned != NULL ? cleaned : arguments[0], ret);
 }
 
+/* Postfix has a queue id only behind the first recipient that is accepted: what was said of that one is told later. */
+static void settle(struct session *s, const char *queue_id)
+{
+    if (!s->owes)
+        return;
+    engine_tell(judge, &s->owed_to, &s->from, queue_id, &s->owed);
+    answer_done(&s->owed);
+    s->owes = false;
+}
+
+/* Takes answer. */
+static void tell(SMFICTX *ctx, struct session *s, const struct address *to, struct answer *a)
+{
+    const char *queue_id = macro(ctx, "i");
+
+    settle(s, queue_id);
+    if (queue_id == NULL && !a->refuse) {
+        s->owes = true;
+        s->owed_to = *to;
+        s->owed = *a;
+        return;
+    }
+    engine_tell(judge, to, &s->from, queue_id, a);
+    answer_done(a);
+}
+
 static sfsistat on_envfrom(SMFICTX *ctx, char **arguments)
 {
     struct session *s;
 
     gate_enter();
-    session_is_new(ctx, &s);
+    if (!session_is_new(ctx, &s))
+        settle(s, NULL);
     gate_leave();
     read_address(ctx, "{mail_addr}", arguments, &s->from);
     s->waited_ms = 0;
@@ -215,20 +245,11 @@ static bool is_authenticated(SMFICTX *ctx)
     return macro(ctx, "{auth_authen}") != NULL || macro(ctx, "{auth_type}") != NULL;
 }
 
-/* Whether a held recipient is refused now; else it is accepted, and the road holds it. */
-static bool refuses(SMFICTX *ctx, const struct session *s, const struct connector *c)
+static enum audience audience_of(SMFICTX *ctx, const struct session *s, const char *mailer)
 {
-    if (c->is_default)
-        return false;
-    switch (c->on_hold) {
-    case ON_HOLD_TEMPFAIL:
-        return true;
-    case ON_HOLD_QUEUE:
-        return false;
-    case ON_HOLD_AUTO:
-        break;
-    }
-    return !s->queues && !is_authenticated(ctx);
+    if (s->maybe_local && mailer == NULL)
+        return AUDIENCE_NOBODY;
+    return s->queues || is_authenticated(ctx) ? AUDIENCE_QUEUED : AUDIENCE_CLIENT;
 }
 
 /* libmilter reads the text as a format. */
@@ -260,10 +281,10 @@ static sfsistat tempfail(SMFICTX *ctx, const struct answer *a)
 }
 
 /* The budget is the message's: many recipients with dead DNS together wait no longer than one. */
-static void ask(SMFICTX *ctx, struct session *s, const struct address *to, struct answer *ret)
+static void ask(struct session *s, const struct address *to, enum audience who, struct answer *ret)
 {
     int64_t start = clock_ms(), left = (int64_t)settings->milter.budget * 1000 - s->waited_ms;
-    struct question q = { .rules = s->rules, .to = *to, .from = s->from, .queue_id = macro(ctx, "i") };
+    struct question q = { .rules = s->rules, .to = *to, .from = s->from, .audience = who };
 
     engine_ask_by(judge, &q, start + (left > 0 ? left : 0), ret);
     s->waited_ms += clock_ms() - start;
@@ -302,14 +323,14 @@ static sfsistat judge_recipient(SMFICTX *ctx, char **arguments)
         note_route(s, "");
         return SMFIS_CONTINUE;
     }
-    ask(ctx, s, &to, &answer);
-    if (answer.decision.verdict == VERDICT_HOLD && !(s->maybe_local && mailer == NULL) && refuses(ctx, s, answer.connector))
+    ask(s, &to, audience_of(ctx, s, mailer), &answer);
+    if (answer.refuse)
         reply = tempfail(ctx, &answer);
     else
         check_road(&answer, &to, mailer, macro(ctx, "i"));
     if (reply == SMFIS_CONTINUE)
         note_route(s, wanted_route(&answer, &to));
-    answer_done(&answer);
+    tell(ctx, s, &to, &answer);
     return reply;
 }
 
@@ -333,16 +354,37 @@ static sfsistat on_header(SMFICTX *ctx, char *name, char *value)
     return SMFIS_CONTINUE;
 }
 
+static void mend_tags(SMFICTX *ctx, struct session *s)
+{
+    for (; s->tags_seen > 0; s->tags_seen--)            /* from the last, so that the others keep their numbers */
+        smfi_chgheader(ctx, (char[]){ TAG_HEADER }, s->tags_seen, NULL);
+    if (s->tag == TAG_SHARED && s->route[0] != '\0')
+        smfi_addheader(ctx, (char[]){ TAG_HEADER }, s->route);
+}
+
 static sfsistat on_eom(SMFICTX *ctx)
 {
     struct session *s = session_of(ctx);
 
     if (s == NULL)
         return SMFIS_CONTINUE;
-    for (; s->tags_seen > 0; s->tags_seen--)            /* from the last, so that the others keep their numbers */
-        smfi_chgheader(ctx, (char[]){ TAG_HEADER }, s->tags_seen, NULL);
-    if (s->tag == TAG_SHARED && s->route[0] != '\0')
-        smfi_addheader(ctx, (char[]){ TAG_HEADER }, s->route);
+    gate_enter();
+    settle(s, macro(ctx, "i"));
+    if (settings->milter.tag)
+        mend_tags(ctx, s);
+    gate_leave();
+    return SMFIS_CONTINUE;
+}
+
+static sfsistat on_abort(SMFICTX *ctx)
+{
+    struct session *s = session_of(ctx);
+
+    if (s == NULL)
+        return SMFIS_CONTINUE;
+    gate_enter();
+    settle(s, macro(ctx, "i"));
+    gate_leave();
     return SMFIS_CONTINUE;
 }
 
@@ -350,11 +392,14 @@ static sfsistat on_close(SMFICTX *ctx)
 {
     struct session *s = session_of(ctx);
 
-    if (s != NULL) {
-        ruleset_unref(s->rules);
-        free(s);
-        smfi_setpriv(ctx, NULL);
-    }
+    if (s == NULL)
+        return SMFIS_CONTINUE;
+    gate_enter();
+    settle(s, NULL);
+    gate_leave();
+    ruleset_unref(s->rules);
+    free(s);
+    smfi_setpriv(ctx, NULL);
     return SMFIS_CONTINUE;
 }
 
@@ -396,7 +441,7 @@ bool milter_open(const struct settings *set, const struct listen_access *access,
         .xxfi_name = (char[]){ "danelaw" }, .xxfi_version = SMFI_VERSION,
         .xxfi_flags = set->milter.tag ? SMFIF_ADDHDRS | SMFIF_CHGHDRS : 0,
         .xxfi_connect = on_connect, .xxfi_envfrom = on_envfrom, .xxfi_envrcpt = on_envrcpt,
-        .xxfi_header = set->milter.tag ? on_header : NULL, .xxfi_eom = set->milter.tag ? on_eom : NULL,
+        .xxfi_header = set->milter.tag ? on_header : NULL, .xxfi_eom = on_eom, .xxfi_abort = on_abort,
         .xxfi_close = on_close, .xxfi_negotiate = on_negotiate,
     };
 

@@ -189,7 +189,7 @@ static json_t *counters_item(const struct engine_status *now)
     } all[] = {
         { "asked", now->asked },         { "answered_hot", now->answered_hot },
         { "searches", now->searches },   { "delivered", now->delivered },
-        { "held", now->held },           { "fell_back", now->fell_back },
+        { "held", now->held },           { "bounced", now->bounced },           { "fell_back", now->fell_back },
         { "passed", now->passed },
         { "evidence_entries", now->evidence_entries },
         { "evidence_searching", now->evidence_searching },

@@ -289,7 +289,8 @@ static void set_rules(struct ruleset *rules)
     ruleset_set_default(rules, rest);
     ruleset_freeze(rules);
     if (house.engine == NULL)
-        house.engine = engine_open(&house.settings, &eyes, house.policies, rules);
+        house.engine = engine_open(&house.settings, &eyes, &(struct engine_memory){ .policies = house.policies },
+                                   rules);
     else
         engine_adopt(house.engine, ruleset_ref(rules));
     ruleset_unref(rules);

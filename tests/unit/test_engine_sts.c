@@ -84,7 +84,8 @@ static void scene_init(struct scene *s)
 static void scene_open(struct scene *s)
 {
     ruleset_freeze(s->rules);
-    s->engine = engine_open(&s->set, fake_lookup(s->fake), s->policies, s->rules);
+    s->engine = engine_open(&s->set, fake_lookup(s->fake), &(struct engine_memory){ .policies = s->policies },
+                            s->rules);
     ruleset_unref(take(s->rules));
 }
 
@@ -164,7 +165,7 @@ static bool is_kept(struct scene *s, const char *name)
 
 static void ask(struct scene *s, const char *to, int patience_ms, struct answer *ret)
 {
-    struct question q = { .queue_id = "4fQz1x0" };
+    struct question q = { 0 };
 
     address_parse(to, &q.to);
     address_parse("al@home.example", &q.from);

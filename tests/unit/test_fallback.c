@@ -67,7 +67,8 @@ static void count_turn(void *self)
 static void scene_open(struct scene *s)
 {
     ruleset_freeze(s->rules);
-    s->engine = engine_open(&s->set, fake_lookup(s->fake), NULL, s->rules);
+    s->engine = engine_open(&s->set, fake_lookup(s->fake), &(struct engine_memory){ 0 },
+                            s->rules);
     engine_on_turn(s->engine, (struct road_hook){ .turned = count_turn, .self = s });
     ruleset_unref(take(s->rules));
 }
@@ -129,7 +130,7 @@ static void wait_on(struct scene *s, const char *name, bool on)
 
 static void ask(struct scene *s, const char *to, const char *from, struct answer *ret)
 {
-    struct question q = { .queue_id = "4fQz1x0" };
+    struct question q = { 0 };
 
     address_parse(to, &q.to);
     address_parse(from, &q.from);

@@ -51,7 +51,8 @@ static void scene_init(struct scene *s)
 static void scene_open(struct scene *s)
 {
     ruleset_freeze(s->rules);
-    s->engine = engine_open(&s->set, fake_lookup(s->fake), NULL, s->rules);
+    s->engine = engine_open(&s->set, fake_lookup(s->fake), &(struct engine_memory){ 0 },
+                            s->rules);
     ruleset_unref(take(s->rules));
 }
 

@@ -58,7 +58,8 @@ static void start(struct site_map *s, uint32_t clients)
     fake_says(s->fake, "unusable.friend.example", FAKE_UNUSABLE);
     fake_says(s->fake, "bogus.friend.example", FAKE_BOGUS);
     ruleset_freeze(rules);
-    s->engine = engine_open(&s->set, fake_lookup(s->fake), NULL, rules);
+    s->engine = engine_open(&s->set, fake_lookup(s->fake), &(struct engine_memory){ 0 },
+                            rules);
     ruleset_unref(rules);
     snprintf(s->folder, sizeof(s->folder), "/tmp/danelaw-map-XXXXXX");
     assert_non_null(mkdtemp(s->folder));
