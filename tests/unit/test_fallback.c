@@ -135,6 +135,7 @@ static void ask(struct scene *s, const char *to, const char *from, struct answer
     address_parse(to, &q.to);
     address_parse(from, &q.from);
     engine_ask_by(s->engine, &q, clock_ms() + 10000, ret);
+    engine_tell(s->engine, &q.to, &q.from, "4fQz1x0", ret);
 }
 
 /* `verdict reason route`, as the log has them; valid until the fourth next one. */
