@@ -130,6 +130,66 @@ def many_sessions(lab, book):
                    "160 letters")
 
 
+MANY = [connectors.nothing(f"n{n}.example", tls="encrypt") for n in range(100_000)]
+SWAPPED = "notlsa.example"              # takes STRICT_BAD's place in the new rules
+
+
+class Mixture:
+    """Sessions that go on while the rules change; each notes by which rules it was answered."""
+
+    def __init__(self, count):
+        self.stop, self.lock, self.answers, self.faults = threading.Event(), threading.Lock(), [], []
+        self.threads = [threading.Thread(target=self._session, args=(n,)) for n in range(count)]
+        for thread in self.threads:
+            thread.start()
+
+    def _session(self, number):
+        seen = set()
+        try:
+            with Client(source=f"127.0.98.{number % 250 + 1}", timeout=120) as client:
+                while not self.stop.is_set() or not seen:
+                    client.smtp.mail(letters.SENDER)
+                    seen.add(tuple(client.smtp.rcpt(f"m{number}@{domain}")[0] for domain in (STRICT_BAD, SWAPPED)))
+                    client.smtp.rset()
+                    time.sleep(0.2)
+        except OSError as fault:
+            with self.lock:
+                self.faults.append(f"session {number}: {fault!r}")
+        with self.lock:
+            self.answers.append(seen)
+
+    def end(self):
+        self.stop.set()
+        for thread in self.threads:
+            thread.join()
+
+
+@chapter
+def reload_of_many(lab, book):
+    """reload with 100,000 connectors while 200 sessions run"""
+    old, new = {(451, 250)}, {(250, 451)}
+    lab.rules([connectors.mandatory(STRICT_BAD), connectors.mandatory(HEALTHY)])
+    wait_until(lambda: letters.by_smtp(lab, f"u@{STRICT_BAD}").code == 451, 30, "the partner's state")
+    crowd = Mixture(200)
+    lab.danelawd.configure(MANY + [connectors.mandatory(SWAPPED), connectors.mandatory(HEALTHY)])
+    done = lab.danelawd.cli("reload")
+    wait_until(lambda: letters.by_smtp(lab, f"u@{SWAPPED}").code == 451, 30, "the new rules")
+    late = Mixture(20)
+    late.end()
+    crowd.end()
+    with book.test("reload with 100,000 connectors: done, none of 200 sessions is refused"):
+        expect(done.returncode == 0, done.stdout, done.stderr)
+        expect(not crowd.faults and not late.faults, *(crowd.faults + late.faults)[:5])
+    with book.test("each session has its rules to its end, those that come later have the new ones"):
+        mixed = [seen for seen in crowd.answers if seen not in (old, new)]
+        expect(len(crowd.answers) == 200 and not mixed, f"{len(mixed)} mixed", *mixed[:5])
+        expect(old in crowd.answers and all(seen == new for seen in late.answers), *late.answers[:5])
+    with book.test("the table has all of them"):
+        done = lab.danelawd.cli("tables", "--check")
+        expect(done.returncode == 0, done.stdout, done.stderr)
+    lab.rules(CONNECTORS)
+
+
 @chapter
 def silent_partner(lab, book):
     """partners whose DNS never answers hold nobody else up"""
