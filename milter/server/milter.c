@@ -70,14 +70,18 @@ static void gate_shut(void)
 /* The road that all recipients of a message share so far. */
 enum tag_state { TAG_OPEN = 0, TAG_SHARED, TAG_SPLIT };
 
+/* A recipient that was accepted before the message had a queue id, and is not told of yet. */
+struct owed {
+    struct address to;
+    struct answer answer;
+};
+
 struct session {
     struct ruleset *rules;          /* those of the session's beginning, for all of it */
     bool maybe_local;               /* looks like Postfix's non-SMTP mail, if no {rcpt_mailer} comes */
     bool queues;                    /* the client is one that sees its mail queued */
     struct address from;
-    bool owes;                      /* the latest recipient was accepted before the message had a queue id: not told yet */
-    struct address owed_to;
-    struct answer owed;
+    struct owed *owed;              /* or NULL */
     int64_t waited_ms;              /* of the budget, by this message */
     enum tag_state tag;
     char route[64];                 /* TAG_SHARED: its name */
@@ -160,11 +164,13 @@ static void read_address(SMFICTX *ctx, const char *name, char **arguments, struc
 /* Postfix has a queue id only behind the first recipient that is accepted: what was said of that one is told later. */
 static void settle(struct session *s, const char *queue_id)
 {
-    if (!s->owes)
+    struct owed *owed = take(s->owed);
+
+    if (owed == NULL)
         return;
-    engine_tell(judge, &s->owed_to, &s->from, queue_id, &s->owed);
-    answer_done(&s->owed);
-    s->owes = false;
+    engine_tell(judge, &owed->to, &s->from, queue_id, &owed->answer);
+    answer_done(&owed->answer);
+    free(owed);
 }
 
 /* Takes answer. */
@@ -174,9 +180,8 @@ static void tell(SMFICTX *ctx, struct session *s, const struct address *to, stru
 
     settle(s, queue_id);
     if (queue_id == NULL && !a->refuse) {
-        s->owes = true;
-        s->owed_to = *to;
-        s->owed = *a;
+        s->owed = mem_zero(sizeof(*s->owed));
+        *s->owed = (struct owed){ .to = *to, .answer = *a };
         return;
     }
     engine_tell(judge, to, &s->from, queue_id, a);
