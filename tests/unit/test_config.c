@@ -179,19 +179,44 @@ static void what_the_daemon_would_refuse_later_is_refused_at_once(void **state)
 static void what_comes_later_is_refused_unless_it_asks_for_nothing(void **state)
 {
     (void)state;
-    load_bad("http = { listen = \"127.0.0.1:9469\"; };\nprobe = { helo = \"\"; };\nstore = { trace_days = 30; };\n"
-             "tables = { mta = \"sendmail\"; };\ndefaults = { hold = \"24h\"; };\nconnectors = ( { name = \"A\";\n"
-             "recipients = [ \"a.example\" ];\nhold = \"24h\";\ntest_mode = true;\nprobe = \"watch\"; } );\n",
-             "danelaw.conf:1: http.listen: is not available in this version; remove it\n"
-             "danelaw.conf:2: probe.helo: is not available in this version; remove it\n"
-             "danelaw.conf:3: store.trace_days: is not available in this version; remove it\n"
-             "danelaw.conf:4: tables.mta: \"sendmail\" is not available in this version; write \"none\" or \"postfix\"\n"
-             "danelaw.conf:5: defaults.hold: is not available in this version; remove it\n"
-             "danelaw.conf:8: connector \"A\": hold: is not available in this version; remove it\n"
-             "danelaw.conf:9: connector \"A\": test_mode: is not available in this version; remove it\n"
-             "danelaw.conf:10: connector \"A\": probe: \"watch\" is not available in this version; write \"off\"\n");
-    config_free(load_good("http = { listen = \"\"; }; store = { trace_days = 0; };\n"
-                          "connectors = ( { name = \"A\"; recipients = [ \"a.example\" ]; test_mode = false; probe = \"off\"; } );"));
+    load_bad("probe = { helo = \"\"; };\ntables = { mta = \"sendmail\"; };\ndefaults = { probe = \"require\"; };\n"
+             "connectors = ( { name = \"A\"; recipients = [ \"a.example\" ];\nprobe = \"watch\"; } );\n",
+             "danelaw.conf:1: probe.helo: is not available in this version; remove it\n"
+             "danelaw.conf:2: tables.mta: \"sendmail\" is not available in this version; write \"none\" or \"postfix\"\n"
+             "danelaw.conf:3: defaults.probe: \"require\" is not available in this version; write \"off\"\n"
+             "danelaw.conf:5: connector \"A\": probe: \"watch\" is not available in this version; write \"off\"\n");
+    config_free(load_good("connectors = ( { name = \"A\"; recipients = [ \"a.example\" ]; probe = \"off\"; } );"));
+}
+
+static void patience_is_a_connectors_own_or_the_defaults(void **state)
+{
+    struct configuration *c = load_good("defaults = { hold = \"12h\"; };\n"
+                                        "connectors = ( { name = \"A\"; recipients = [ \"a.example\" ]; },\n"
+                                        "{ name = \"B\"; recipients = [ \"b.example\" ]; hold = \"4h\"; } );");
+
+    (void)state;
+    assert_int_equal(ruleset_named(c->rules, "A")->hold, 12 * 60 * 60);
+    assert_int_equal(ruleset_named(c->rules, "B")->hold, 4 * 60 * 60);
+    config_free(c);
+    load_bad("connectors = ( { name = \"A\"; recipients = [ \"a.example\" ]; hold = 0; },\n"
+             "{ name = \"B\"; recipients = [ \"b.example\" ]; hold = \"31d\"; } );\n",
+             "danelaw.conf:1: connector \"A\": hold: is out of range; write \"1s\" to \"30d\"\n"
+             "danelaw.conf:2: connector \"B\": hold: is out of range; write \"1s\" to \"30d\"\n");
+}
+
+static void a_connector_in_test_mode_is_in_nobodys_way(void **state)
+{
+    struct configuration *c = load_good("connectors = ( { name = \"A\"; recipients = [ \"a.example\" ]; },\n"
+                                        "{ name = \"Tried\"; recipients = [ \"a.example\", \"*\" ]; smtp_dane = \"mandatory\";\n"
+                                        "test_mode = true; },\n"
+                                        "{ name = \"Scoped\"; recipients = [ \"b.example\" ]; senders = [ \"home.example\" ];\n"
+                                        "smtp_dane = \"mandatory\"; test_mode = true; } );\n");
+
+    (void)state;
+    assert_false(ruleset_named(c->rules, "A")->test_mode);
+    assert_true(ruleset_named(c->rules, "Tried")->test_mode);
+    assert_true(ruleset_named(c->rules, "Scoped")->test_mode);
+    config_free(c);
 }
 
 static void authorities_for_policy_hosts_are_nobodys_to_change(void **state)
@@ -445,6 +470,8 @@ int main(void)
         TEST(networks_resolvers_and_files_are_checked),
         TEST(what_the_daemon_would_refuse_later_is_refused_at_once),
         TEST(what_comes_later_is_refused_unless_it_asks_for_nothing),
+        TEST(patience_is_a_connectors_own_or_the_defaults),
+        TEST(a_connector_in_test_mode_is_in_nobodys_way),
         TEST(authorities_for_policy_hosts_are_nobodys_to_change),
         TEST(a_file_that_is_none_is_said_once),
         TEST(a_file_that_anybody_may_write_to_is_refused),

@@ -131,14 +131,18 @@ static void every_commented_setting_is_its_preset_and_every_example_loads(void *
                 same_value(known, &c->settings, &bare->settings);
         }
     }
-    assert_int_equal(ruleset_count(c->rules), 7);
+    assert_int_equal(ruleset_count(c->rules), 9);
     assert_non_null(ruleset_route(c->rules, "by-relay"));
     assert_string_equal(ruleset_named(c->rules, "Ministry")->route->name, "sts-mandatory");
     assert_string_equal(ruleset_named(c->rules, "Clinic")->fallback->name, "by-partner");
     assert_null(ruleset_named(c->rules, "Contoso Bank")->fallback);
+    assert_int_equal(ruleset_named(c->rules, "Market data")->hold, 4 * 60 * 60);
+    assert_true(ruleset_named(c->rules, "Inventory")->test_mode);
     assert_int_equal(ruleset_default(c->rules)->smtp_dane, ruleset_default(bare->rules)->smtp_dane);
     assert_int_equal(ruleset_default(c->rules)->mta_sts, ruleset_default(bare->rules)->mta_sts);
     assert_int_equal(ruleset_default(c->rules)->tls, ruleset_default(bare->rules)->tls);
+    assert_int_equal(ruleset_default(c->rules)->hold, ruleset_default(bare->rules)->hold);
+    assert_int_equal(ruleset_default(c->rules)->test_mode, ruleset_default(bare->rules)->test_mode);
     config_free(c);
     config_free(bare);
 }
