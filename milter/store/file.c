@@ -32,6 +32,17 @@ static const char *const steps[] = {
     "CREATE TABLE policies ("
     "  domain TEXT PRIMARY KEY NOT NULL, id TEXT NOT NULL, body BLOB NOT NULL,"
     "  fetched_at INTEGER NOT NULL, checked_at INTEGER NOT NULL, expires_at INTEGER NOT NULL);",
+    "CREATE TABLE holds ("
+    "  connector TEXT NOT NULL, sender TEXT NOT NULL, recipient TEXT NOT NULL, since INTEGER NOT NULL, last INTEGER NOT NULL,"
+    "  attempts INTEGER NOT NULL, reason TEXT NOT NULL, patience INTEGER NOT NULL,"
+    "  PRIMARY KEY (connector, sender, recipient)) WITHOUT ROWID;",
+    "CREATE TABLE audit ("
+    "  id INTEGER PRIMARY KEY, time INTEGER NOT NULL, who TEXT NOT NULL, action TEXT NOT NULL,"
+    "  connector TEXT, was TEXT, became TEXT);",
+    /* The name "" says that others may have been lost with a broken file. */
+    "CREATE TABLE overrides ("
+    "  connector TEXT PRIMARY KEY NOT NULL, smtp_dane TEXT, mta_sts TEXT, until INTEGER NOT NULL, set_at INTEGER NOT NULL,"
+    "  who TEXT NOT NULL);",
 };
 enum { SCHEMA = COUNT_OF(steps) };
 
@@ -264,10 +275,24 @@ static enum look look(const char *path, sqlite3 **ret, struct fault *why)
     return seen;
 }
 
+/* What was in the file that is set aside, nobody may take for forgotten by its owner. */
+static bool note_loss(sqlite3 *db, const char *path, struct fault *why)
+{
+    int code = sqlite3_exec(db, "INSERT OR IGNORE INTO overrides (connector, until, set_at, who) VALUES ('', 0, 0, '')", NULL, NULL,
+                            NULL);
+
+    if (code == SQLITE_OK)
+        return true;
+    fail(db, code, path, why);
+    file_close_broken(db);
+    return false;
+}
+
 bool file_open(const char *directory, sqlite3 **ret, struct fault *why)
 {
     char path[PATH_SIZE];
     struct fault reason;
+    bool lost = false;
     struct stat st;
     enum look seen;
 
@@ -275,15 +300,18 @@ bool file_open(const char *directory, sqlite3 **ret, struct fault *why)
         return false;
     /* A log without its file: SQLite would delete it. */
     if (lstat(path, &st) != 0 && errno == ENOENT && any_part_there(directory, "") &&
-        !file_set_aside(directory, "it is gone, but has left its log", why))
+        !(lost = file_set_aside(directory, "it is gone, but has left its log", why)))
         return false;
     seen = look(path, ret, &reason);
     if (seen == LOOK_BROKEN) {
         if (!file_set_aside(directory, reason.text, why))
             return false;
         seen = look(path, ret, &reason);
+        lost = true;
     }
-    return seen == LOOK_GOOD || fault_set(why, "%s", reason.text);
+    if (seen != LOOK_GOOD)
+        return fault_set(why, "%s", reason.text);
+    return !lost || note_loss(*ret, path, why);
 }
 
 /* Reading */
