@@ -3,6 +3,7 @@
 #include "base/memory.h"
 #include "config/values.h"
 #include "policy/roads.h"
+#include "policy/vary.h"
 
 #include <string.h>
 
@@ -35,16 +36,6 @@ static const struct route built_in[] = {
 static bool is_on(const struct route *route, const char *transport)
 {
     return strcmp(route->transport, transport) == 0;
-}
-
-/*
- * Whether mail on it is authenticated even while the daemon is dead. Never on ROAD_OPPORTUNISTIC, whatever the route claims:
- * what the daemon answers there may be anything, and for a next hop of the route's own it is (default)'s.
- */
-static bool is_strong(const struct route *route)
-{
-    return !is_on(route, ROAD_OPPORTUNISTIC) &&
-           (route->tls == TLS_DANE_ONLY || (route->tls == TLS_SECURE && route->tls_match_count > 0));
 }
 
 static void check_transport(const struct group *g, const char *transport)
@@ -92,7 +83,7 @@ static void check_replacement(const struct group *g, const struct route *route)
 {
     bool relied_on = strcmp(route->name, "dane-mandatory") == 0 || strcmp(route->name, "sts-mandatory") == 0;
 
-    if (relied_on && !is_strong(route))
+    if (relied_on && !route_is_strong(route))
         faults_setting(g, "tls",
                        "mandatory connectors rely on this route; "
                        "write tls = \"dane-only\", or \"secure\" with tls_match");
@@ -145,11 +136,7 @@ void routes_read(struct reader *r, struct source *s, config_setting_t *node)
 
 static const struct route *preset_route(const struct group *g, const struct connector *c)
 {
-    const char *name = c->mta_sts == MODE_MANDATORY   ? "sts-mandatory"
-                       : c->smtp_dane == MODE_MANDATORY ? "dane-mandatory"
-                                                      : "opportunistic";
-
-    return ruleset_route(g->reader->made->rules, name);
+    return ruleset_route(g->reader->made->rules, route_preset(c->smtp_dane, c->mta_sts));
 }
 
 /* NULL: there is none, and a fault says so here or in defaults. */
@@ -174,7 +161,7 @@ static void choose_route(const struct group *g, const struct wishes *w, struct c
     c->route = w->route[0] == '\0' ? preset_route(g, c) : named_route(g, "route", w->route);
     if (c->route == NULL)
         return;
-    if (w->route[0] != '\0' && connector_is_mandatory(c) && !is_strong(c->route))
+    if (w->route[0] != '\0' && connector_is_mandatory(c) && !route_is_strong(c->route))
         faults_setting(g, "route",
                        "\"%s\" authenticates nobody by itself, so that mail would leave unprotected while the "
                        "daemon is down; take one with tls = \"dane-only\", or \"secure\" with tls_match, and a transport "
@@ -189,33 +176,6 @@ static void choose_route(const struct group *g, const struct wishes *w, struct c
     if (c->smart_host_count > 0 && c->sender_count > 0 && !connector_is_mandatory(c))
         faults_setting_hint(g, "smart_hosts", "Postfix's table can't see senders, so that no mail takes them; make the "
                             "connector mandatory, or remove senders");
-}
-
-/* Whether it names its next hops itself, so that no forged MX record leads elsewhere. */
-static bool is_to_hosts(const struct route *route)
-{
-    const char *spoken = route->next_hop + strspn(route->next_hop, between);
-    char one[NEXT_HOP_TEXT_SIZE];
-    struct next_hop hop;
-    size_t length;
-
-    if (*spoken == '\0')
-        return false;
-    for (; *spoken != '\0'; spoken += length, spoken += strspn(spoken, between)) {
-        length = strcspn(spoken, between);
-        if (length >= sizeof(one))
-            return false;
-        memcpy(one, spoken, length);
-        one[length] = '\0';
-        if (!next_hop_parse(one, &hop, NULL) || !hop.bracketed || (hop.literal && route->tls_match_count == 0))
-            return false;
-    }
-    return true;
-}
-
-static bool is_good_fallback(const struct route *route)
-{
-    return is_strong(route) || (!is_on(route, ROAD_OPPORTUNISTIC) && route->tls == TLS_VERIFY && is_to_hosts(route));
 }
 
 /* A fallback knows no smart hosts: then it leads to the recipient's own domain. */
@@ -249,7 +209,7 @@ static void check_fallback(const struct group *g, const struct wishes *w, const 
         faults_setting(g, "fallback",
                        "on \"%s\" mail would be held for the same reason; take a route with a next_hop or a transport of "
                        "its own, or write fallback = \"\"", w->fallback);
-    else if (connector_is_mandatory(c) && !w->fallback_weak && !is_good_fallback(c->fallback))
+    else if (connector_is_mandatory(c) && !w->fallback_weak && !route_is_good_fallback(c->fallback))
         faults_setting(g, "fallback",
                        "\"%s\" is weaker than what the connector demands; take a route with tls = \"dane-only\", \"secure\" "
                        "with tls_match, or \"verify\" and next_hop = \"[host]\", or allow it by fallback_weak = true",

@@ -2,7 +2,7 @@
 #define DANELAW_POLICY_CONNECTOR_H
 
 #include "base/domain.h"
-#include "policy/terms.h"
+#include "policy/override.h"
 
 #include <stdatomic.h>
 #include <stddef.h>
@@ -52,7 +52,7 @@ struct connector {
     enum on_hold on_hold;
     uint32_t hold;                  /* seconds until what is held bounces */
     bool test_mode;                 /* a shadow: it only says what it would do */
-    bool overridden;                /* its modes are not the configured ones */
+    const struct override *override;    /* whose modes it has; NULL: the configured ones */
 };
 
 static inline bool connector_on_fallback(const struct connector *c)
@@ -76,7 +76,7 @@ static inline bool connector_is_mandatory(const struct connector *c)
  * that asks the map hears of it. */
 static inline bool connector_is_idle(const struct connector *c)
 {
-    return !c->overridden && c->smtp_dane == MODE_NONE && c->mta_sts == MODE_NONE && c->tls == TLS_SITE && c->smart_host_count == 0;
+    return c->override == NULL && c->smtp_dane == MODE_NONE && c->mta_sts == MODE_NONE && c->tls == TLS_SITE && c->smart_host_count == 0;
 }
 
 #endif

@@ -3,6 +3,7 @@
 #include "base/hash.h"
 #include "base/memory.h"
 
+#include <stdint.h>
 #include <string.h>
 
 struct index_slot {
@@ -57,6 +58,47 @@ void index_add(struct index *x, struct arena *memory, const char *key, const str
 const struct index_link *index_find(const struct index *x, const char *key)
 {
     return x->room == 0 ? NULL : seek(x, key, hash_text(key))->first;
+}
+
+const struct connector *index_changed(const struct index_change *changes, size_t count, const struct connector *c)
+{
+    size_t low = 0, high = count, middle;
+
+    while (low < high) {
+        middle = low + (high - low) / 2;
+        if (changes[middle].from == c)
+            return changes[middle].to;
+        if ((uintptr_t)changes[middle].from < (uintptr_t)c)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return c;
+}
+
+void index_vary(const struct index *x, struct arena *memory, const struct index_change *changes, size_t count,
+                struct index *ret)
+{
+    const struct index_link *from;
+    struct index_link *link, *before;
+    size_t i;
+
+    *ret = (struct index){ .room = x->room, .used = x->used };
+    if (x->room == 0)
+        return;
+    ret->slots = mem_array(x->room, sizeof(*ret->slots));
+    for (i = 0; i < x->room; i++) {
+        ret->slots[i] = (struct index_slot){ .key = x->slots[i].key, .hash = x->slots[i].hash };
+        for (from = x->slots[i].first, before = NULL; from != NULL; from = from->next, before = link) {
+            link = arena_take(memory, sizeof(*link));
+            link->connector = index_changed(changes, count, from->connector);
+            if (before == NULL)
+                ret->slots[i].first = link;
+            else
+                before->next = link;
+            ret->slots[i].last = link;
+        }
+    }
 }
 
 void index_done(struct index *x)

@@ -20,4 +20,15 @@ void index_add(struct index *x, struct arena *memory, const char *key, const str
 const struct index_link *index_find(const struct index *x, const char *key);        /* or NULL */
 void index_done(struct index *x);
 
+/* A connector, and the one that takes its place. */
+struct index_change {
+    const struct connector *from, *to;
+};
+
+/* The same, but with changes, which are sorted by the address of from. Shares the keys; memory gives the links. */
+void index_vary(const struct index *x, struct arena *memory, const struct index_change *changes, size_t count,
+                struct index *ret);
+/* What takes c's place: c itself, or another. */
+const struct connector *index_changed(const struct index_change *changes, size_t count, const struct connector *c);
+
 #endif

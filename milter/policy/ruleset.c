@@ -10,6 +10,7 @@
 enum { KEY_SIZE = ADDRESS_LOCAL_SIZE + 258 };
 
 struct ruleset {
+    struct ruleset *base;                       /* whose strings, patterns and routes it shares; NULL: all is its own */
     struct arena *memory;
     const struct connector **all;
     size_t count, room;
@@ -54,6 +55,7 @@ void ruleset_unref(struct ruleset *rules)
     arena_free(rules->memory);
     free(rules->all);
     free(rules->routes);
+    ruleset_unref(rules->base);
     free(rules);
 }
 
@@ -145,6 +147,36 @@ void ruleset_freeze(struct ruleset *rules)
 
     for (i = 0; i < rules->count; i++)
         index_connector(rules, rules->all[i]);
+}
+
+static int by_address(const void *a, const void *b)
+{
+    uintptr_t x = (uintptr_t)((const struct index_change *)a)->from, y = (uintptr_t)((const struct index_change *)b)->from;
+
+    return (x > y) - (x < y);
+}
+
+struct ruleset *ruleset_change(struct ruleset *base, struct arena *memory, struct index_change *changes, size_t count)
+{
+    struct ruleset *rules = mem_zero(sizeof(*rules));
+    size_t i;
+
+    qsort(changes, count, sizeof(*changes), by_address);
+    *rules = (struct ruleset){ .base = ruleset_ref(base), .memory = memory, .count = base->count, .room = base->count,
+                               .route_count = base->route_count, .fallback = base->fallback };
+    atomic_init(&rules->users, 1);
+    rules->all = mem_array(base->count, sizeof(*rules->all));
+    for (i = 0; i < base->count; i++)
+        rules->all[i] = index_changed(changes, count, base->all[i]);
+    rules->routes = mem_array(base->route_count, sizeof(*rules->routes));
+    if (base->route_count > 0)
+        memcpy(rules->routes, base->routes, base->route_count * sizeof(*rules->routes));
+    index_vary(&base->by_pattern, memory, changes, count, &rules->by_pattern);
+    index_vary(&base->by_tested_pattern, memory, changes, count, &rules->by_tested_pattern);
+    index_vary(&base->by_name, memory, changes, count, &rules->by_name);
+    index_vary(&base->by_smart_host, memory, changes, count, &rules->by_smart_host);
+    index_vary(&base->by_user_domain, memory, changes, count, &rules->by_user_domain);
+    return rules;
 }
 
 const struct route *ruleset_route(const struct ruleset *rules, const char *name)

@@ -1,0 +1,197 @@
+/*
+ * Which road an overridden connector's mail takes:
+ *
+ *   the modes' preset route is the same as before    its own route, as configured
+ *   still mandatory, or mandatory now                the preset route of its modes
+ *   mandatory no longer                              `opportunistic`: there the map must be asked, so that a dead daemon
+ *                                                    holds mail that may be under its configured demands again by now
+ */
+#include "policy/vary.h"
+
+#include "base/memory.h"
+#include "policy/roads.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+
+static bool is_on(const struct route *route, const char *transport)
+{
+    return strcmp(route->transport, transport) == 0;
+}
+
+/* Never on ROAD_OPPORTUNISTIC, whatever the route claims: what the daemon answers there may be anything, and for a next hop
+   of the route's own it is (default)'s. */
+bool route_is_strong(const struct route *route)
+{
+    return !is_on(route, ROAD_OPPORTUNISTIC) &&
+           (route->tls == TLS_DANE_ONLY || (route->tls == TLS_SECURE && route->tls_match_count > 0));
+}
+
+/* Whether it names its next hops itself, so that no forged MX record leads elsewhere. */
+static bool is_to_hosts(const struct route *route)
+{
+    static const char between[] = ", \t";
+    const char *spoken = route->next_hop + strspn(route->next_hop, between);
+    char one[NEXT_HOP_TEXT_SIZE];
+    struct next_hop hop;
+    size_t length;
+
+    if (*spoken == '\0')
+        return false;
+    for (; *spoken != '\0'; spoken += length, spoken += strspn(spoken, between)) {
+        length = strcspn(spoken, between);
+        if (length >= sizeof(one))
+            return false;
+        memcpy(one, spoken, length);
+        one[length] = '\0';
+        if (!next_hop_parse(one, &hop, NULL) || !hop.bracketed || (hop.literal && route->tls_match_count == 0))
+            return false;
+    }
+    return true;
+}
+
+bool route_is_good_fallback(const struct route *route)
+{
+    return route_is_strong(route) || (!is_on(route, ROAD_OPPORTUNISTIC) && route->tls == TLS_VERIFY && is_to_hosts(route));
+}
+
+const char *route_preset(enum mode smtp_dane, enum mode mta_sts)
+{
+    if (mta_sts == MODE_MANDATORY)
+        return "sts-mandatory";
+    return smtp_dane == MODE_MANDATORY ? "dane-mandatory" : "opportunistic";
+}
+
+bool mode_is_weaker(enum mode a, enum mode b)
+{
+    return a > b;                       /* MODE_MANDATORY, MODE_OPPORTUNISTIC, MODE_NONE */
+}
+
+static enum mode dane_under(const struct override *o, const struct connector *c)
+{
+    return o->sets_dane ? o->smtp_dane : c->smtp_dane;
+}
+
+static enum mode sts_under(const struct override *o, const struct connector *c)
+{
+    return o->sets_sts ? o->mta_sts : c->mta_sts;
+}
+
+bool override_weakens(const struct override *o, const struct connector *configured)
+{
+    return mode_is_weaker(dane_under(o, configured), configured->smtp_dane) ||
+           mode_is_weaker(sts_under(o, configured), configured->mta_sts);
+}
+
+bool override_is_idle(const struct override *o, const struct connector *configured)
+{
+    return dane_under(o, configured) == configured->smtp_dane && sts_under(o, configured) == configured->mta_sts;
+}
+
+char *override_print(const struct override *o, char ret[static OVERRIDE_TEXT_SIZE])
+{
+    time_t at = (time_t)o->until;
+    char until[32] = "permanent";
+    struct tm utc;
+
+    if (o->until != 0 && gmtime_r(&at, &utc) != NULL)
+        strftime(until, sizeof(until), "%Y-%m-%dT%H:%M:%SZ", &utc);
+    snprintf(ret, OVERRIDE_TEXT_SIZE, "%s%s%s%s%suntil=%s", o->sets_dane ? "smtp_dane=" : "",
+             o->sets_dane ? mode_word(o->smtp_dane) : "", o->sets_dane ? " " : "", o->sets_sts ? "mta_sts=" : "",
+             o->sets_sts ? mode_word(o->mta_sts) : "", until);
+    return ret;
+}
+
+static const struct route *route_under(const struct ruleset *configured, const struct connector *c, const struct override *o)
+{
+    const char *before = route_preset(c->smtp_dane, c->mta_sts);
+    const char *now = route_preset(dane_under(o, c), sts_under(o, c));
+    const struct route *found = strcmp(before, now) == 0 ? c->route : ruleset_route(configured, now);
+
+    return found == NULL ? c->route : found;
+}
+
+static bool mandatory_under(const struct override *o, const struct connector *c)
+{
+    return dane_under(o, c) == MODE_MANDATORY || sts_under(o, c) == MODE_MANDATORY;
+}
+
+static bool fits_smart_hosts(const struct connector *c, const struct override *o, struct fault *why)
+{
+    char spelling[NEXT_HOP_TEXT_SIZE];
+    size_t i;
+
+    for (i = 0; i < c->smart_host_count && mandatory_under(o, c); i++) {
+        if (c->smart_hosts[i].literal)
+            return fault_set(why, "the smart host \"%s\" is an address: neither DANE nor MTA-STS can ever judge it, and all of "
+                             "the connector's mail would be held; write the host's name in the configuration",
+                             next_hop_print(&c->smart_hosts[i], spelling));
+    }
+    return true;
+}
+
+bool override_fits(const struct ruleset *configured, const struct connector *c, const struct override *o, struct fault *why)
+{
+    const struct route *route = route_under(configured, c, o);
+
+    if (!fits_smart_hosts(c, o, why))
+        return false;
+    if (route == c->route || route->next_hop[0] == '\0')
+        return true;
+    if (c->smart_host_count > 0)
+        return fault_set(why, "its mail would take the route \"%.64s\", which has a next hop of its own in the configuration and "
+                         "leads past the connector's smart hosts", route->name);
+    return (!is_on(route, ROAD_OPPORTUNISTIC) && !is_on(route, ROAD_STS)) ||
+           fault_set(why, "its mail would take the route \"%.64s\", which the configuration leads to a next hop of its own; the "
+                     "daemon could not tell there whose mail it is", route->name);
+}
+
+/* What the configuration allows a connector that is mandatory by itself, it allows it still. */
+bool override_drops_fallback(const struct connector *configured, const struct override *o)
+{
+    return configured->fallback != NULL && !connector_is_mandatory(configured) && mandatory_under(o, configured) &&
+           !route_is_good_fallback(configured->fallback);
+}
+
+static const struct connector *vary(const struct ruleset *configured, struct arena *memory, const struct connector *c,
+                                    const struct override *o)
+{
+    struct connector *varied = arena_take(memory, sizeof(*varied));
+    struct override *kept = arena_take(memory, sizeof(*kept));
+
+    *kept = *o;
+    *varied = *c;
+    varied->override = kept;
+    varied->smtp_dane = dane_under(o, c);
+    varied->mta_sts = sts_under(o, c);
+    varied->route = route_under(configured, c, o);
+    if (override_drops_fallback(c, o)) {
+        varied->fallback = NULL;
+        varied->on_fallback = NULL;
+    }
+    return varied;
+}
+
+struct ruleset *ruleset_vary(struct ruleset *configured, const struct override *overrides, size_t count)
+{
+    struct index_change *changes = mem_array(count + 1, sizeof(*changes));
+    struct ruleset *varied;
+    struct arena *memory = arena_new();
+    size_t used = 0, i;
+
+    for (i = 0; i < count; i++) {
+        const struct connector *c = ruleset_named(configured, overrides[i].connector);
+
+        if (c != NULL && !override_is_idle(&overrides[i], c))
+            changes[used++] = (struct index_change){ c, vary(configured, memory, c, &overrides[i]) };
+    }
+    if (used > 0) {
+        varied = ruleset_change(configured, memory, changes, used);
+    } else {
+        arena_free(memory);
+        varied = ruleset_ref(configured);
+    }
+    free(changes);
+    return varied;
+}
