@@ -1,6 +1,7 @@
 #!/bin/sh
 # The manual pages tell what there is: every setting stands in danelaw.conf(5) with its preset, every verb and option of
 # danelaw in danelaw(1), every option of danelawd in danelawd(8); and mandoc, where it is there, has nothing against them.
+# The completion for bash offers the same verbs and options.
 
 top=${srcdir:-$(dirname "$0")/../..}
 built=${builddir:-$top}/milter
@@ -116,6 +117,35 @@ command_is_told() {
     are_in "$top/milter/danelawd.8" $("$built/danelawd" --help | grep -oE -- '--[a-z]+' | sed 's/^-//' | sort -u)
 }
 
+# Behind a verb its options are offered; behind what else it needs, where they only go with that.
+completion_is_whole() {
+    bash -s "$top/contrib/completion/danelaw" "$built/danelaw" <<'END'
+    . "$1"
+    danelaw=$2 missing=0
+    offers() {
+        local wanted=$1
+        shift
+        COMP_WORDS=(danelaw "$@") COMP_CWORD=$#
+        _danelaw
+        [[ " ${COMPREPLY[*]} " == *" $wanted "* ]] && return
+        echo "completion: after \"${*:1:$#-1}\" no $wanted"
+        missing=1
+    }
+    for verb in $("$danelaw" --help | sed -n 's/^  \([a-z][a-z]*\) .*/\1/p'); do
+        offers "$verb" ""
+        case $verb in
+        connectors) more=(match) ;;
+        held) more=(forget) ;;
+        *) more=() ;;
+        esac
+        for option in $("$danelaw" "$verb" --help | grep -oE -- '--[a-z]+(-[a-z]+)*|^  -[a-z] ' | sort -u); do
+            offers "$option" "$verb" "${more[@]}" -
+        done
+    done
+    exit "$missing"
+END
+}
+
 # Style is a matter of taste: which pages are installed, for one.
 pages_are_clean() {
     command -v mandoc >/dev/null || { echo "mandoc is not installed: the pages are not linted"; return 0; }
@@ -124,5 +154,6 @@ pages_are_clean() {
 
 settings_are_told || wrong=1
 command_is_told || wrong=1
+completion_is_whole || wrong=1
 pages_are_clean || wrong=1
 exit "$wrong"
