@@ -46,6 +46,7 @@ struct engine *engine_open(const struct settings *set, struct lookup *lookup, co
     e->set = set;
     e->lookup = lookup;
     e->policies = memory->policies;
+    e->counters = memory->counters;
     e->cache = cache_new(CACHE_ENTRIES);
     e->sts = cache_new(CACHE_ENTRIES);
     e->sts_late = evidence_of_sts(STS_UNKNOWN, "no answer about MTA-STS in time", NULL, 0);
@@ -182,6 +183,14 @@ size_t engine_decide_list(const struct connector *c, struct evidence *const foun
     return chosen;
 }
 
+static struct next_hop own_hop(const struct address *to)
+{
+    struct next_hop hop = next_hop_of(&to->domain);
+
+    hop.literal = hop.bracketed = to->kind != ADDRESS_DOMAIN;
+    return hop;
+}
+
 /* The next hops of a recipient; borrowed from the connector, or own. Returns how many. */
 static size_t hops_of(const struct connector *c, const struct address *to, struct next_hop *own, const struct next_hop **ret)
 {
@@ -189,8 +198,7 @@ static size_t hops_of(const struct connector *c, const struct address *to, struc
         *ret = c->smart_hosts;
         return c->smart_host_count;
     }
-    *own = next_hop_of(&to->domain);
-    own->literal = own->bracketed = to->kind != ADDRESS_DOMAIN;
+    *own = own_hop(to);
     *ret = own;
     return 1;
 }
@@ -253,6 +261,7 @@ void engine_record(struct engine *e, const struct record *r)
     if (r->found != NULL && r->decision->verdict == VERDICT_DELIVER)
         decision_policy(r->decision, r->connector, r->found, &policy);
     say(r, policy.length == 0 ? "-" : text_words(&policy));
+    counters_decided(e->counters, r->connector->name, r->shadow, r->where, r->decision->verdict, r->decision->reason);
     if (!r->shadow)
         count(e, r->decision);
     text_done(&policy);
@@ -283,11 +292,18 @@ void engine_tell(struct engine *e, const struct address *to, const struct addres
                  const struct answer *a)
 {
     char to_text[ADDRESS_TEXT_SIZE], from_text[ADDRESS_TEXT_SIZE];
+    struct record r = { .where = WHERE_RCPT, .queue_id = queue_id, .at = a->at, .took_ms = a->took_ms,
+                        .to = address_print(to, to_text, sizeof(to_text)),
+                        .from = address_print(from, from_text, sizeof(from_text)), .connector = a->connector,
+                        .found = a->found, .decision = &a->decision };
+    struct next_hop own;
 
-    engine_record(e, &(struct record){ .where = WHERE_RCPT, .queue_id = queue_id, .at = a->at, .took_ms = a->took_ms,
-                                       .to = address_print(to, to_text, sizeof(to_text)),
-                                       .from = address_print(from, from_text, sizeof(from_text)), .connector = a->connector,
-                                       .found = a->found, .decision = &a->decision });
+    engine_record(e, &r);
+    r.connector = ruleset_shadow(a->rules, to, from);
+    if (r.connector == NULL)
+        return;
+    own = own_hop(to);
+    engine_shadow(e, a->rules, &r, &own);
 }
 
 void answer_done(struct answer *a)
@@ -315,6 +331,11 @@ void engine_status(struct engine *e, struct engine_status *ret)
         .asked = atomic_load(&e->asked), .answered_hot = atomic_load(&e->hot), .searches = atomic_load(&e->searches),
         .held = atomic_load(&e->held), .bounced = atomic_load(&e->bounced), .fell_back = atomic_load(&e->fell_back), .delivered = atomic_load(&e->delivered), .passed = atomic_load(&e->passed),
     };
+    ret->overridden = atomic_load(&e->overridden);
+    ret->tested = atomic_load(&e->tested);
+    ret->fallen_back = fallbacks_count(e->fallbacks);
+    ret->shadows = atomic_load(&e->shadows);
+    ret->shadows_dropped = atomic_load(&e->shadows_dropped);
     cache_count(e->cache, &ret->evidence_entries, &ret->evidence_searching);
     mutex_lock(&e->lock);
     memcpy(ret->resolver_why, e->resolver_why, sizeof(ret->resolver_why));

@@ -57,11 +57,15 @@ struct engine_status {
     int64_t resolver_since;         /* wall seconds */
     size_t evidence_entries, evidence_searching;
     uint64_t asked, answered_hot, searches, held, bounced, fell_back, delivered, passed;
+    size_t overridden, tested, fallen_back;     /* connectors */
+    size_t shadows;                 /* decisions of connectors in test mode that wait for evidence */
+    uint64_t shadows_dropped;       /* too many waited */
 };
 
 /* What is remembered for longer than a question. All is borrowed; NULL: nothing of the kind is kept. */
 struct engine_memory {
     struct policies *policies;
+    struct counters *counters;
 };
 
 /* Takes lookup; shares rules. set must outlive the engine. Starts the watch. */
@@ -116,7 +120,10 @@ struct evidence *engine_peek(struct engine *e, const struct next_hop *hop, int64
 void engine_status(struct engine *e, struct engine_status *ret);
 
 struct cache_slice;
+struct cache_states;
 
+/* How much evidence lies in the cache by its last known state. Quick. */
+void engine_cache_states(struct engine *e, struct cache_states *ret);
 /* One of CACHE_SLICES slices of all evidence, as cache_read() has it, with both halves joined. */
 void engine_cache_read(struct engine *e, unsigned slice, const char *host, struct cache_slice *ret);
 /* Forgets the evidence about a host's next hops, or all (NULL): the next question starts a search. policies_too: also the

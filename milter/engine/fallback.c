@@ -19,6 +19,7 @@ struct fallbacks {
     struct mutex lock;
     struct fallback_clock *clocks GUARDED_BY(lock);     /* by name */
     size_t count GUARDED_BY(lock);
+    atomic_size_t fallen;                               /* as fallbacks_turn() last saw it */
 };
 
 struct fallbacks *fallbacks_new(void)
@@ -235,10 +236,12 @@ bool fallbacks_turn(struct engine *e, const struct ruleset *rules)
 {
     struct standing s;
     bool turned = false;
-    size_t i;
+    size_t fallen = 0, i;
 
-    if (nobody_has_one(e->fallbacks))
+    if (nobody_has_one(e->fallbacks)) {
+        atomic_store(&e->fallbacks->fallen, 0);
         return false;
+    }
     for (i = 0; i < ruleset_count(rules); i++) {
         const struct connector *c = ruleset_at(rules, i);
 
@@ -248,6 +251,13 @@ bool fallbacks_turn(struct engine *e, const struct ruleset *rules)
         if (s.known)
             note(e->fallbacks, c, s.held);
         turned |= turn(e->fallbacks, c);
+        fallen += connector_on_fallback(c);
     }
+    atomic_store(&e->fallbacks->fallen, fallen);
     return turned;
+}
+
+size_t fallbacks_count(const struct fallbacks *f)
+{
+    return atomic_load(&f->fallen);
 }

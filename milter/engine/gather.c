@@ -11,6 +11,7 @@ struct search {
     struct landing landing;
     struct engine *engine;
     struct next_hop hop;
+    int64_t start;
     bool ahead;                             /* nobody asked: the watch keeps it warm */
 };
 
@@ -21,6 +22,7 @@ static void search_arrive(struct landing *self, struct dns_answers *answers)
 
     if (s->ahead)
         atomic_fetch_sub(&s->engine->ahead, 1);
+    counters_took(s->engine->counters, COUNTED_DANE, now - s->start);
     cache_land(s->engine->cache, &s->hop, dane_judge(answers, now), now);
     dns_answers_free(answers);
     free(s);
@@ -56,7 +58,8 @@ void engine_search(struct engine *e, const struct next_hop *hop, bool ahead)
         return;
     }
     s = mem_zero(sizeof(*s));
-    *s = (struct search){ .landing = { .arrive = search_arrive }, .engine = e, .hop = *hop, .ahead = ahead };
+    *s = (struct search){ .landing = { .arrive = search_arrive }, .engine = e, .hop = *hop, .start = clock_ms(),
+                          .ahead = ahead };
     atomic_fetch_add(&e->searches, 1);
     if (ahead)
         atomic_fetch_add(&e->ahead, 1);

@@ -6,6 +6,7 @@
 #include "base/thread.h"
 #include "engine/engine.h"
 #include "store/cache.h"
+#include "store/counters.h"
 #include "store/policies.h"
 
 #include <stdatomic.h>
@@ -20,6 +21,7 @@ struct engine {
     const struct settings *set;             /* frozen */
     struct lookup *lookup;
     struct policies *policies;              /* borrowed */
+    struct counters *counters;              /* borrowed, or NULL */
     struct cache *cache, *sts;              /* the two halves: by next hop, and by policy domain */
     struct evidence *sts_late;              /* frozen: what counts where the second half is not there in time */
     struct evidence *no_name;               /* frozen: what an address literal has */
@@ -38,6 +40,9 @@ struct engine {
 
     atomic_bool resolver_broken, resolver_checked, tables_doubted;
     atomic_size_t ahead;                    /* searches of the watch that have not landed */
+    atomic_size_t shadows;                  /* decisions of connectors in test mode that wait for evidence */
+    atomic_ulong shadows_dropped;
+    atomic_size_t overridden, tested;       /* connectors of today's rules, as the watch has counted them */
     atomic_ulong asked, hot, searches, held, bounced, fell_back, delivered, passed;
 
     struct fallbacks *fallbacks;
@@ -64,10 +69,31 @@ bool engine_doubts(const struct evidence *joined);
 /* Fills found[] in, one for each of at most ENGINE_HOPS_MAX next hops; NULL: not known (in time). Gives references. */
 void engine_gather(struct engine *e, const struct connector *c, const struct next_hop *hops, size_t count, bool patient,
                    int64_t deadline_ms, struct evidence *found[]);
+/* Both halves of one next hop's evidence, awaited without a thread. */
+struct walk {
+    struct waiter waiter;                   /* in one cache at a time */
+    struct engine *engine;
+    struct next_hop hop, domain;            /* domain: the policy domain */
+    const struct connector *const *judges;  /* borrowed: for whose decisions */
+    size_t judge_count;
+    struct evidence *dane;                  /* a reference, once it is there */
+    int doubts;                             /* how often the policy was to be fetched again for us */
+    /* Called once, maybe inside walk_begin(), on any thread. found: what a decision may rest on; gives a reference. The walk
+       may end there, or begin anew. */
+    void (*done)(struct walk *self, struct evidence *found);
+};
+
+/* engine, hop, judges and done are set; between enter and leave. */
+void walk_begin(struct walk *w);
 /* What a decision may rest on: found, or `broken` while the resolver can't validate. Takes and gives a reference. */
 struct evidence *engine_trusted(struct engine *e, struct evidence *found);
 /* What lies in the cache of hop's other half, joined to dane; since grows with it. Gives a reference. */
 struct evidence *engine_with_sts(struct engine *e, const struct next_hop *hop, struct evidence *dane, int64_t *since);
+/*
+ * What r's connector, which is in test mode, would do: recorded like r, but as a shadow, when the evidence is there; so r needs
+ * no evidence and no decision. own: the next hop where the connector has no smart hosts. Shares rules; never waits.
+ */
+void engine_shadow(struct engine *e, struct ruleset *rules, const struct record *r, const struct next_hop *own);
 /* Clocks of the connectors that have a fallback road. Any thread. */
 struct fallbacks *fallbacks_new(void);
 void fallbacks_free(struct fallbacks *f);
@@ -76,6 +102,8 @@ void fallbacks_adopt(struct fallbacks *f, const struct ruleset *rules);
 void fallbacks_note(struct fallbacks *f, const struct connector *c, const struct decision *d);
 /* Puts connectors on their fallback roads, and back; true: some road is another now. Watch thread. */
 bool fallbacks_turn(struct engine *e, const struct ruleset *rules);
+/* How many were on their fallback roads when the watch last looked. */
+size_t fallbacks_count(const struct fallbacks *f);
 
 struct watch *watch_start(struct engine *e);
 void watch_stop(struct watch *w);           /* joins it; a self-check may still be under way */

@@ -1,17 +1,11 @@
 /*
  * The MTA's tables. A question names a next hop, not a recipient: every connector whose mail is on the asking road
- * decides, and the strictest decision is the answer. A question never holds a thread; it waits in one cache after the
- * other:
- *
- *   engine_ask_map() ── DANE ──► have_dane() ── does MTA-STS matter? ──► have_sts() ── doubts? once more ──► settle()
+ * decides, and the strictest decision is the answer. A question never holds a thread: it walks (walk.c).
  */
 #include "base/clock.h"
 #include "base/memory.h"
 #include "engine/inside.h"
 #include "policy/roads.h"
-
-#include <stdio.h>
-#include <string.h>
 
 /* Where ROAD_STS finds nobody who is mandatory: as if this one had been found. */
 static const struct connector must_sts = {
@@ -20,15 +14,11 @@ static const struct connector must_sts = {
 
 /* A question on its way. */
 struct map_ask {
-    struct waiter waiter;                   /* in one cache at a time */
-    struct engine *engine;
+    struct walk walk;                       /* to the next hop */
     struct ruleset *rules;                  /* between enter and leave */
     struct connector_list askers;
     struct pending *answer;
     enum map_table table;
-    struct next_hop hop, domain;            /* domain: the policy domain */
-    struct evidence *dane;                  /* a reference, once it is there */
-    int doubts;                             /* how often the policy was to be fetched again for us */
     int64_t start;
 };
 
@@ -75,7 +65,7 @@ static bool render(enum map_table table, const struct decision *d, const struct 
  */
 static void add_coverer(struct map_ask *ask)
 {
-    struct pattern domain = { .kind = PATTERN_DOMAIN, .domain = ask->hop.host.name };
+    struct pattern domain = { .kind = PATTERN_DOMAIN, .domain = ask->walk.hop.host.name };
     struct connector_list list = { 0 };
     size_t i;
 
@@ -89,140 +79,52 @@ static void add_coverer(struct map_ask *ask)
 
 static void gather_askers(struct map_ask *ask)
 {
-    road_askers(ask->rules, ask->table == MAP_POSTFIX_TLS ? ROAD_OPPORTUNISTIC : ROAD_STS, &ask->hop, &ask->askers);
-    if (ask->table == MAP_POSTFIX_TLS && !ask->hop.bracketed && atomic_load(&ask->engine->tables_doubted))
+    road_askers(ask->rules, ask->table == MAP_POSTFIX_TLS ? ROAD_OPPORTUNISTIC : ROAD_STS, &ask->walk.hop, &ask->askers);
+    if (ask->table == MAP_POSTFIX_TLS && !ask->walk.hop.bracketed && atomic_load(&ask->walk.engine->tables_doubted))
         add_coverer(ask);
     if (ask->askers.count == 0)
         connector_list_add(&ask->askers, &must_sts);
 }
 
-/* Ends the question; takes found. */
-static void settle(struct map_ask *ask, struct evidence *found)
+/* What a connector in test mode would do for the whole domain, whoever sends; told beside the real answer. */
+static void add_shadow(struct map_ask *ask, const struct record *real)
 {
-    struct engine *e = ask->engine;
+    struct address anyone = { .kind = ADDRESS_UNUSABLE };
+    struct address domain = { .kind = ADDRESS_DOMAIN, .domain = ask->walk.hop.host };
+    const struct connector *c = ask->walk.hop.bracketed ? NULL : ruleset_shadow(ask->rules, &domain, &anyone);
+    struct record shadow = *real;
+
+    if (c == NULL || c->sender_count > 0)
+        return;
+    shadow.connector = c;
+    engine_shadow(ask->walk.engine, ask->rules, &shadow, &ask->walk.hop);
+}
+
+/* Ends the question; takes found. */
+static void settle(struct walk *self, struct evidence *found)
+{
+    struct map_ask *ask = (struct map_ask *)self;
+    struct engine *e = ask->walk.engine;
     const struct connector *ruler = NULL;
     char hop[NEXT_HOP_TEXT_SIZE];
+    struct record record;
     struct decision d;
     struct text policy;
     bool sure;
 
-    found = engine_trusted(e, found);
     d = strictest(&ask->askers, found, &ruler);
     text_init(&policy, 16 * 1024);
     sure = render(ask->table, &d, ruler, found, &policy);
-    engine_record(e, &(struct record){ .where = WHERE_MAP, .to = next_hop_print(&ask->hop, hop), .connector = ruler,
-                                       .found = found, .decision = &d, .at = clock_wall_ms(),
-                                       .took_ms = clock_ms() - ask->start });
+    record = (struct record){ .where = WHERE_MAP, .to = next_hop_print(&ask->walk.hop, hop), .connector = ruler,
+                              .found = found, .decision = &d, .at = clock_wall_ms(), .took_ms = clock_ms() - ask->start };
+    engine_record(e, &record);
     ask->answer->done(ask->answer, sure ? text_words(&policy) : NULL);
+    add_shadow(ask, &record);
     text_done(&policy);
     connector_list_done(&ask->askers);
     evidence_unref(found);
-    evidence_unref(ask->dane);
     engine_leave(e, ask->rules);
     free(ask);
-}
-
-static void await_sts(struct map_ask *ask);
-
-/* sts is borrowed. */
-static void have_sts(struct map_ask *ask, struct evidence *sts)
-{
-    struct evidence *both = evidence_join(ask->dane, sts);
-
-    if (ask->doubts == ENGINE_DOUBTS || !engine_doubts(both)) {
-        settle(ask, both);
-        return;
-    }
-    evidence_unref(both);
-    ask->doubts++;
-    cache_doubt(ask->engine->sts, &ask->domain);
-    await_sts(ask);
-}
-
-static void sts_wake(struct waiter *self, struct evidence *found)
-{
-    have_sts((struct map_ask *)self, found);
-}
-
-static void await_sts(struct map_ask *ask)
-{
-    struct engine *e = ask->engine;
-    struct next_hop domain = ask->domain;
-    struct evidence *found = NULL;
-
-    ask->waiter = (struct waiter){ .wake = sts_wake };
-    switch (engine_join(e, HALF_STS, &domain, &ask->waiter, ask->doubts > 0, &found)) {
-    case SEAT_FIRST:
-    case SEAT_JOINED:
-        return;                             /* by now another thread may have ended the question */
-    case SEAT_SERVED:
-        have_sts(ask, found);
-        evidence_unref(found);
-        return;
-    case SEAT_REFUSED:
-        have_sts(ask, e->sts_late);
-        return;
-    }
-}
-
-static bool sts_matters(const struct map_ask *ask)
-{
-    size_t i;
-
-    for (i = 0; i < ask->askers.count; i++) {
-        if (decide_needs_sts(ask->askers.items[i], ask->dane))
-            return true;
-    }
-    return false;
-}
-
-/* Takes dane. */
-static void have_dane(struct map_ask *ask, struct evidence *dane)
-{
-    ask->dane = dane;
-    if (!ask->hop.literal && !atomic_load(&ask->engine->resolver_broken) && sts_matters(ask))
-        await_sts(ask);
-    else
-        settle(ask, evidence_ref(dane));
-}
-
-static void dane_wake(struct waiter *self, struct evidence *found)
-{
-    have_dane((struct map_ask *)self, evidence_ref(found));
-}
-
-/* Both halves are looked for at once; whether the second counts shows later. */
-static void start_sts(struct map_ask *ask)
-{
-    struct evidence *found = NULL;
-    size_t i;
-
-    for (i = 0; i < ask->askers.count; i++) {
-        if (ask->askers.items[i]->mta_sts != MODE_NONE) {
-            engine_join(ask->engine, HALF_STS, &ask->domain, NULL, false, &found);
-            evidence_unref(found);
-            return;
-        }
-    }
-}
-
-static void await_dane(struct map_ask *ask)
-{
-    struct next_hop hop = ask->hop;
-    struct evidence *found = NULL;
-
-    ask->waiter = (struct waiter){ .wake = dane_wake };
-    switch (engine_join(ask->engine, HALF_DANE, &hop, &ask->waiter, false, &found)) {
-    case SEAT_FIRST:
-    case SEAT_JOINED:
-        return;                             /* by now another thread may have ended the question */
-    case SEAT_SERVED:
-        have_dane(ask, found);
-        return;
-    case SEAT_REFUSED:
-        have_dane(ask, evidence_new(DANE_UNKNOWN, "no room for another destination", 0));
-        return;
-    }
 }
 
 void engine_ask_map(struct engine *e, enum map_table table, const struct next_hop *hop, struct pending *answer)
@@ -235,20 +137,13 @@ void engine_ask_map(struct engine *e, enum map_table table, const struct next_ho
         return;
     }
     ask = mem_zero(sizeof(*ask));
-    *ask = (struct map_ask){ .engine = e, .rules = rules, .answer = answer, .table = table, .hop = *hop,
-                             .domain = next_hop_of(&hop->host), .start = clock_ms() };
+    *ask = (struct map_ask){ .walk = { .engine = e, .hop = *hop, .done = settle }, .rules = rules, .answer = answer,
+                             .table = table, .start = clock_ms() };
     atomic_fetch_add(&e->asked, 1);
     gather_askers(ask);
-    if (hop->literal) {
-        have_dane(ask, evidence_ref(e->no_name));
-        return;
-    }
-    if (atomic_load(&e->resolver_broken)) {
-        have_dane(ask, evidence_ref(e->broken));        /* whatever came would not be believed */
-        return;
-    }
-    start_sts(ask);
-    await_dane(ask);
+    ask->walk.judges = ask->askers.items;
+    ask->walk.judge_count = ask->askers.count;
+    walk_begin(&ask->walk);
 }
 
 void engine_explain(struct engine *e, const struct address *to, struct text *ret)

@@ -4,6 +4,8 @@
 #include "base/memory.h"
 #include "engine/inside.h"
 
+#include <string.h>
+
 struct evidence *engine_with_sts(struct engine *e, const struct next_hop *hop, struct evidence *dane, int64_t *since)
 {
     struct next_hop domain = next_hop_of(&hop->host);
@@ -65,4 +67,13 @@ void engine_cache_flush(struct engine *e, const struct domain *host, bool polici
     cache_forget(e->sts, host == NULL ? NULL : host->name);     /* behind the policies, or it would have them again */
     *ret_evidence = cache_forget(e->cache, host == NULL ? NULL : host->name);
     *ret_policies = drop.count;
+}
+
+void engine_cache_states(struct engine *e, struct cache_states *ret)
+{
+    struct cache_states sts;
+
+    cache_states(e->cache, ret);
+    cache_states(e->sts, &sts);
+    memcpy(ret->sts, sts.sts, sizeof(ret->sts));
 }

@@ -30,6 +30,7 @@ struct sts_search {
     struct next_hop hop;                /* the policy domain */
     bool doubted, ahead;
     int64_t retry_at;                   /* of the evidence before */
+    int64_t fetch_start;
     uint32_t txt_seconds;               /* how long its TXT record may be believed */
     char id[STS_ID_SIZE];
 };
@@ -117,6 +118,7 @@ static void file_arrive(struct policy_landing *self, const struct policy_file *f
     struct fault why;
     char words[96];
 
+    counters_took(s->engine->counters, COUNTED_STS_POLICY, clock_ms() - s->fetch_start);
     if (!engine_sts_policy(file, &policy, &why)) {
         log_warning("sts: %s: %s", s->hop.host.name, why.text);
         s->retry_at = clock_ms() + LEAVE_ALONE_MS;
@@ -175,6 +177,7 @@ static void follow_record(struct sts_search *s)
         land_failure(s, "the policy host failed a short while ago");
         return;
     }
+    s->fetch_start = clock_ms();
     e->lookup->fetch_policy(e->lookup, &s->hop.host, &s->file);
     engine_has_asked(e);
 }

@@ -62,7 +62,7 @@ static void pin_connector(struct engine *e, const struct connector *c)
 static void pin_anew(struct engine *e)
 {
     struct ruleset *rules = NULL;
-    size_t i;
+    size_t overridden = 0, tested = 0, i;
 
     mutex_lock(&e->lock);
     if (e->repin)
@@ -74,9 +74,15 @@ static void pin_anew(struct engine *e)
     cache_unpin_all(e->cache);
     cache_unpin_all(e->sts);
     for (i = 0; i < ruleset_count(rules); i++) {
-        if (connector_is_mandatory(ruleset_at(rules, i)))
-            pin_connector(e, ruleset_at(rules, i));
+        const struct connector *c = ruleset_at(rules, i);
+
+        if (connector_is_mandatory(c))
+            pin_connector(e, c);
+        overridden += c->override != NULL;
+        tested += c->test_mode;
     }
+    atomic_store(&e->overridden, overridden);
+    atomic_store(&e->tested, tested);
     ruleset_unref(rules);
 }
 

@@ -6,6 +6,7 @@
  *     an entry's evidence away, as it does where the entry is pinned.
  *  3. A waiter is on the list of one searching entry, or on none. Who takes it off owns the wake-up.
  *  4. A shard's lock is never held across a wake-up.
+ *  5. A shard counts the states of its entries as they come and go: put_found_locked() alone changes an entry's evidence.
  *
  *   absent --cache_join--> searching --cache_land--> fresh --time--> stale --cache_join, cache_due--> searching
  *                                                      '--cache_due (ahead of time, still served)--> searching
@@ -47,6 +48,7 @@ struct shard {
     size_t room GUARDED_BY(lock), used GUARDED_BY(lock), pinned GUARDED_BY(lock), searching GUARDED_BY(lock);
     size_t hand GUARDED_BY(lock);       /* where eviction looks next */
     unsigned slice GUARDED_BY(lock);    /* where cache_due() goes on */
+    struct cache_states states GUARDED_BY(lock);
 };
 
 struct cache {
@@ -64,6 +66,23 @@ struct cache *cache_new(size_t entries)
     for (i = 0; i < SHARDS; i++)
         mutex_init(&m->shards[i].lock);
     return m;
+}
+
+/* Takes found (or NULL) in the place of what lies there. */
+static void put_found_locked(struct shard *s, struct entry *e, struct evidence *found) HOLDING(s->lock)
+{
+    struct evidence *old = e->found;
+
+    if (old != NULL) {
+        s->states.dane[old->dane]--;
+        s->states.sts[old->sts]--;
+    }
+    if (found != NULL) {
+        s->states.dane[found->dane]++;
+        s->states.sts[found->sts]++;
+    }
+    e->found = found;
+    evidence_unref(old);
 }
 
 static void entry_free(struct entry *e)
@@ -143,6 +162,7 @@ static void remove_locked(struct shard *s, struct entry *victim) HOLDING(s->lock
         at = &(*at)->next;
     *at = victim->next;
     s->used--;
+    put_found_locked(s, victim, NULL);
     entry_free(victim);
 }
 
@@ -275,8 +295,7 @@ static void settle_locked(struct shard *s, struct entry *e, struct evidence *fou
     }
     if (e->found == NULL || e->found->dane != found->dane || e->found->sts != found->sts)
         e->since = (int64_t)clock_wall();
-    evidence_unref(e->found);
-    e->found = found;
+    put_found_locked(s, e, found);
 }
 
 void cache_land(struct cache *m, const struct next_hop *hop, struct evidence *found, int64_t now)
@@ -470,7 +489,7 @@ static size_t forget_bucket_locked(struct shard *s, size_t bucket, const char *h
             continue;
         count++;
         if (e->searching || e->pinned) {
-            evidence_unref(take(e->found));
+            put_found_locked(s, e, NULL);
             e->refresh_at = 0;
         } else {
             remove_locked(s, e);
@@ -505,6 +524,23 @@ void cache_count(struct cache *m, size_t *ret_entries, size_t *ret_searching)
         mutex_lock(&s->lock);
         *ret_entries += s->used;
         *ret_searching += s->searching;
+        mutex_unlock(&s->lock);
+    }
+}
+
+void cache_states(struct cache *m, struct cache_states *ret)
+{
+    size_t i, state;
+
+    *ret = (struct cache_states){ 0 };
+    for (i = 0; i < SHARDS; i++) {
+        struct shard *s = &m->shards[i];
+
+        mutex_lock(&s->lock);
+        for (state = 0; state < COUNT_OF(ret->dane); state++)
+            ret->dane[state] += s->states.dane[state];
+        for (state = 0; state < COUNT_OF(ret->sts); state++)
+            ret->sts[state] += s->states.sts[state];
         mutex_unlock(&s->lock);
     }
 }

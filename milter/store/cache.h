@@ -76,4 +76,11 @@ void cache_slice_done(struct cache_slice *s);
 size_t cache_forget(struct cache *m, const char *host);
 void cache_count(struct cache *m, size_t *ret_entries, size_t *ret_searching);
 
+/* How many entries lie there by their last known state, fresh or not; those that never had one are left out. */
+struct cache_states {
+    size_t dane[DANE_USABLE + 1], sts[STS_ENFORCE + 1];
+};
+
+void cache_states(struct cache *m, struct cache_states *ret);
+
 #endif
