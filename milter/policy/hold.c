@@ -15,6 +15,39 @@ bool hold_refuses(const struct connector *c, enum audience who)
     return who == AUDIENCE_CLIENT;
 }
 
+enum { GAP_LEAST = 1, GAP_MOST = 6 * 60 * 60 };
+
+int64_t hold_gap(uint32_t patience)
+{
+    int64_t gap = patience / 4;
+
+    if (gap < GAP_LEAST)
+        return GAP_LEAST;
+    return gap < GAP_MOST ? gap : GAP_MOST;
+}
+
+bool hold_is_over(const struct hold *h, uint32_t patience, int64_t now)
+{
+    return h->attempts == 0 || now < h->since || now - h->last > hold_gap(patience);
+}
+
+void hold_note(struct hold *h, enum reason reason, uint32_t patience, int64_t now)
+{
+    if (hold_is_over(h, patience, now))
+        *h = (struct hold){ .since = now };
+    h->last = now;
+    if (h->attempts < UINT32_MAX)
+        h->attempts++;
+    h->reason = reason;
+}
+
+enum hold_state hold_judge(const struct hold *h, uint32_t patience, int64_t now)
+{
+    if (h->attempts == 0 || h->reason == REASON_INTERNAL || h->reason == REASON_NONE)
+        return HOLD_RUNNING;
+    return now - h->since >= (int64_t)patience ? HOLD_EXPIRED : HOLD_RUNNING;
+}
+
 void hold_clock_note(struct hold_clock *c, bool held, int64_t now)
 {
     if (!held) {

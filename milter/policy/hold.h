@@ -16,6 +16,26 @@ enum audience {
 /* Whether a recipient that the connector holds is refused; else it is accepted, and the road holds it. Pure. */
 bool hold_refuses(const struct connector *c, enum audience who);
 
+enum hold_state { HOLD_RUNNING = 0, HOLD_EXPIRED };
+
+/* How long a recipient has been refused. All times in seconds of the wall clock, so that they outlive a restart. Zeroed:
+ * not at all yet. */
+struct hold {
+    int64_t since, last;        /* the first and the latest refusal */
+    uint32_t attempts;          /* refusals; stays at its highest number */
+    enum reason reason;         /* of the latest */
+};
+
+/* One more refusal. The clock begins, goes on, or begins anew: where it was left alone for longer than hold_gap(), or
+ * where the wall clock was set back behind its beginning. Pure. */
+void hold_note(struct hold *h, enum reason reason, uint32_t patience, int64_t now);
+/* Whether the recipient has been refused for all of `patience` (seconds). `internal` is our own fault, and never is. Pure. */
+enum hold_state hold_judge(const struct hold *h, uint32_t patience, int64_t now);
+/* For how many seconds a clock goes on by itself: a quarter of patience, from 1 s to 6 h. Pure. */
+int64_t hold_gap(uint32_t patience);
+/* Whether the next refusal would begin anew. Pure. */
+bool hold_is_over(const struct hold *h, uint32_t patience, int64_t now);
+
 /* How long a connector has held, to tell when its fallback road is taken and left. All times in milliseconds. */
 struct hold_clock {
     bool holding;               /* since `since`, with no delivery in between */

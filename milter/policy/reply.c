@@ -1,8 +1,10 @@
 #include "policy/reply.h"
 
+#include "base/memory.h"
 #include "base/text.h"
 
 #include <stdio.h>
+#include <string.h>
 
 /* The sentence behind a reason; %1$s the domain, %2$s the connector. Every case spelled out, the careful one last. */
 static const char *sentence(enum reason reason)
@@ -29,7 +31,12 @@ static const char *sentence(enum reason reason)
     return "the transport security of %1$s can not be judged at the moment; connector \"%2$s\"";
 }
 
-static const char *enhanced_code(enum reason reason)
+/* While it is held, and after that; NULL: it is never given up. */
+struct codes {
+    const char *held, *over;
+};
+
+static struct codes codes_of(enum reason reason)
 {
     switch (reason) {
     case REASON_DANE_REQUIRED:
@@ -38,14 +45,14 @@ static const char *enhanced_code(enum reason reason)
     case REASON_STS_REQUIRED:
     case REASON_STS_MX_MISMATCH:
     case REASON_STS_FETCH_ERROR:
-        return "4.7.5";
+        return (struct codes){ "4.7.5", "5.7.5" };
     case REASON_DNS_TEMP:
-        return "4.4.3";
+        return (struct codes){ "4.4.3", "5.4.7" };
     case REASON_NONE:
     case REASON_INTERNAL:
         break;
     }
-    return "4.3.0";
+    return (struct codes){ "4.3.0", NULL };
 }
 
 static void write_reply(enum reason reason, const char *words, const struct connector *connector, const char *domain,
@@ -58,7 +65,7 @@ static void write_reply(enum reason reason, const char *words, const struct conn
     snprintf(raw, sizeof(raw), words, domain, connector->name);
 #pragma GCC diagnostic pop
     ret->code = "451";
-    ret->enhanced = enhanced_code(reason);
+    ret->enhanced = codes_of(reason).held;
     text_printable(raw, false, printable, sizeof(printable));
     snprintf(ret->text, sizeof(ret->text), "%s: %.*s", reason == REASON_NONE ? "internal" : reason_word(reason),
              REPLY_TEXT_MAX - 20, printable);
@@ -73,4 +80,38 @@ void reply_resolver(const struct connector *connector, const char *domain, struc
 {
     write_reply(REASON_DNS_TEMP, "our own resolver can prove nothing about %1$s at the moment; connector \"%2$s\"", connector,
                 domain, ret);
+}
+
+/* In the largest unit that fits. */
+static void print_span(uint32_t seconds, char ret[static 32])
+{
+    static const struct {
+        uint32_t length;
+        const char *name;
+    } units[] = { { 24 * 60 * 60, "d" }, { 60 * 60, "h" }, { 60, "min" } };
+    size_t i;
+
+    for (i = 0; i < COUNT_OF(units); i++) {
+        if (seconds % units[i].length == 0 && seconds > units[i].length) {
+            snprintf(ret, 32, "%u %s", seconds / units[i].length, units[i].name);
+            return;
+        }
+    }
+    snprintf(ret, 32, "%u s", seconds);
+}
+
+void reply_give_up(enum reason reason, const struct connector *connector, struct reply *reply)
+{
+    const char *enhanced = codes_of(reason).over;
+    char sentence_held[REPLY_TEXT_MAX + 1], span[32];
+    const char *colon = strstr(reply->text, ": ");
+
+    if (enhanced == NULL || colon == NULL)
+        return;
+    strcpy(sentence_held, colon + 2);
+    print_span(connector->hold, span);
+    reply->code = "550";
+    reply->enhanced = enhanced;
+    snprintf(reply->text, sizeof(reply->text), "%s: given up after %s: %.*s", reason_word(reason), span,
+             REPLY_TEXT_MAX - 60, sentence_held);
 }

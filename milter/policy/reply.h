@@ -18,4 +18,8 @@ void reply_hold(enum reason reason, const struct connector *connector, const cha
 /* The same for dns-temp where it is our own resolver that can prove nothing: no partner is to blame. Pure. */
 void reply_resolver(const struct connector *connector, const char *domain, struct reply *ret);
 
+/* Makes the permanent reply of what one of the above has written, once the connector's hold is over: `REASON: given up after
+ * 24 h: sentence`. `internal` stays temporary. Pure. */
+void reply_give_up(enum reason reason, const struct connector *connector, struct reply *reply);
+
 #endif

@@ -147,6 +147,100 @@ static void our_own_trouble_is_not_blamed_on_the_partner(void **state)
     assert_string_equal(r.text, "dns-temp: our own resolver can prove nothing about bank.example at the moment; connector \"Bank\"");
 }
 
+static void after_the_hold_the_reply_is_permanent_and_says_after_how_long(void **state)
+{
+    struct connector bank = { .name = "Contoso Bank", .hold = 24 * 60 * 60 };
+    struct reply r;
+
+    (void)state;
+    reply_hold(REASON_DANE_REQUIRED, &bank, "contoso-bank.example", &r);
+    reply_give_up(REASON_DANE_REQUIRED, &bank, &r);
+    assert_string_equal(r.code, "550");
+    assert_string_equal(r.enhanced, "5.7.5");
+    assert_string_equal(r.text, "dane-required: given up after 24 h: contoso-bank.example publishes no usable DANE records, and "
+                                "the connector \"Contoso Bank\" requires them");
+}
+
+static void each_reason_has_its_permanent_code(void **state)
+{
+    struct connector bank = { .name = "Bank", .hold = 90 };
+    struct reply r;
+    int reason;
+
+    (void)state;
+    for (reason = REASON_DANE_REQUIRED; reason <= REASON_DNS_TEMP; reason++) {
+        reply_hold((enum reason)reason, &bank, "bank.example", &r);
+        reply_give_up((enum reason)reason, &bank, &r);
+        assert_string_equal(r.code, "550");
+        assert_string_equal(r.enhanced, reason == REASON_DNS_TEMP ? "5.4.7" : "5.7.5");
+        assert_memory_equal(r.text, reason_word((enum reason)reason), strlen(reason_word((enum reason)reason)));
+        assert_non_null(strstr(r.text, ": given up after 90 s: "));
+    }
+    reply_resolver(&bank, "bank.example", &r);
+    reply_give_up(REASON_DNS_TEMP, &bank, &r);
+    assert_string_equal(r.enhanced, "5.4.7");
+    assert_non_null(strstr(r.text, "dns-temp: given up after 90 s: our own resolver"));
+}
+
+static void our_own_fault_stays_temporary(void **state)
+{
+    static const enum reason ours[] = { REASON_INTERNAL, REASON_NONE, (enum reason)99 };
+    struct connector bank = { .name = "Bank", .hold = 90 };
+    struct reply r;
+    size_t i;
+
+    (void)state;
+    for (i = 0; i < COUNT_OF(ours); i++) {
+        reply_hold(ours[i], &bank, "bank.example", &r);
+        reply_give_up(ours[i], &bank, &r);
+        assert_string_equal(r.code, "451");
+        assert_string_equal(r.enhanced, "4.3.0");
+        assert_null(strstr(r.text, "given up"));
+    }
+}
+
+static void spans_are_told_in_the_largest_unit_that_fits(void **state)
+{
+    static const struct {
+        uint32_t hold;
+        const char *words;
+    } tries[] = { { 1, "after 1 s:" },         { 8, "after 8 s:" },        { 60, "after 60 s:" },    { 61, "after 61 s:" },
+                  { 120, "after 2 min:" },     { 3600, "after 60 min:" },  { 7200, "after 2 h:" },   { 5400, "after 90 min:" },
+                  { 86400, "after 24 h:" },    { 172800, "after 2 d:" },   { UINT32_MAX, "after 4294967295 s:" } };
+    struct connector c = { .name = "Bank" };
+    struct reply r;
+    size_t i;
+
+    (void)state;
+    for (i = 0; i < COUNT_OF(tries); i++) {
+        c.hold = tries[i].hold;
+        reply_hold(REASON_STS_REQUIRED, &c, "bank.example", &r);
+        reply_give_up(REASON_STS_REQUIRED, &c, &r);
+        assert_non_null(strstr(r.text, tries[i].words));
+    }
+}
+
+static void the_longest_permanent_reply_is_one_line_too(void **state)
+{
+    struct connector c = { .hold = UINT32_MAX - 1 };
+    char long_name[2000], domain[254];
+    struct reply r;
+    int reason;
+
+    (void)state;
+    memset(long_name, '%', sizeof(long_name) - 1);
+    long_name[sizeof(long_name) - 1] = '\0';
+    memset(domain, 'd', sizeof(domain) - 1);
+    domain[sizeof(domain) - 1] = '\0';
+    c.name = long_name;
+    for (reason = 0; reason <= REASON_DNS_TEMP; reason++) {
+        reply_hold((enum reason)reason, &c, domain, &r);
+        reply_give_up((enum reason)reason, &c, &r);
+        check_line(&r);
+        assert_true(strlen(r.text) > 300);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -157,6 +251,11 @@ int main(void)
         cmocka_unit_test(strangers_letters_are_question_marks),
         cmocka_unit_test(a_percent_sign_stays_one),
         cmocka_unit_test(our_own_trouble_is_not_blamed_on_the_partner),
+        cmocka_unit_test(after_the_hold_the_reply_is_permanent_and_says_after_how_long),
+        cmocka_unit_test(each_reason_has_its_permanent_code),
+        cmocka_unit_test(our_own_fault_stays_temporary),
+        cmocka_unit_test(spans_are_told_in_the_largest_unit_that_fits),
+        cmocka_unit_test(the_longest_permanent_reply_is_one_line_too),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
