@@ -229,6 +229,7 @@ static void free_written(struct store *s, struct store_job **batch)
 
     for (; (job = *batch) != NULL; written++) {
         *batch = job->next;
+        job->written = true;
         job->free(job);
     }
     count(s, written, 0);
@@ -581,19 +582,34 @@ static void suspect(struct store *s)
     mutex_unlock(&s->lock);
 }
 
-bool store_read(struct store *s, struct store_query *q, struct fault *why)
+/* SQLITE_DONE: all was read. */
+static int read_file(const char *directory, struct store_query *q, bool *ret_frozen, struct fault *why)
 {
     sqlite3 *db = NULL;
-    bool frozen = false;
-    int code = file_open_to_read(s->directory, &db, &frozen, why);
+    int code = file_open_to_read(directory, &db, ret_frozen, why);
 
-    if (code == SQLITE_OK) {
-        code = read_rows(db, q);
-        if (code != SQLITE_DONE)
-            fault_set(why, "%s/danelaw.db: %s", s->directory, sqlite3_errmsg(db));
-        sqlite3_close_v2(db);
-    }
+    if (code != SQLITE_OK)
+        return code;
+    code = read_rows(db, q);
+    if (code != SQLITE_DONE)
+        fault_set(why, "%s/danelaw.db: %s", directory, sqlite3_errmsg(db));
+    sqlite3_close_v2(db);
+    return code;
+}
+
+bool store_read(struct store *s, struct store_query *q, struct fault *why)
+{
+    bool frozen = false;
+    int code = read_file(s->directory, q, &frozen, why);
+
     if (file_broken(code) && !frozen)
         suspect(s);
     return code == SQLITE_DONE;
+}
+
+bool store_peek(const char *directory, struct store_query *q, struct fault *why)
+{
+    bool frozen;
+
+    return read_file(directory, q, &frozen, why) == SQLITE_DONE;
 }

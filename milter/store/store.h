@@ -24,6 +24,7 @@ struct store_job {
     bool (*run)(struct store_job *self, struct writer *w);
     void (*free)(struct store_job *self);
     bool dispensable;                   /* dropped (and counted) where it can't be written at once */
+    bool written;                       /* by the store, before free: it is in the file */
     struct store_job *next;             /* the store's own */
 };
 
@@ -64,5 +65,7 @@ void store_watch(struct store *s, struct store_watcher *w);
 /* On the caller's thread, on a connection of its own, which never waits for the writer. Also reads a file that can't be
    written. false: nothing could be read, or not all of it. */
 bool store_read(struct store *s, struct store_query *q, struct fault *why);
+/* The same without a store: from the file below a directory, beside whatever daemon may be writing it. */
+bool store_peek(const char *directory, struct store_query *q, struct fault *why);
 
 #endif
