@@ -872,6 +872,44 @@ static void a_pinned_destination_is_due_once_it_is_forgotten(void **state)
     cache_free(m);
 }
 
+static size_t known_by(struct cache *m, enum dane_state state)
+{
+    struct cache_states states;
+
+    cache_states(m, &states);
+    return states.dane[state];
+}
+
+static void states_are_counted_as_they_come_and_go(void **state)
+{
+    struct cache *m = cache_new(CACHE_SLICES * 4);
+    struct next_hop due[64];
+    char name[64];
+    size_t i;
+
+    (void)state;
+    know(m, "a.example");
+    know(m, "b.example");
+    assert_int_equal(known_by(m, DANE_USABLE), 2);
+    fill(m, "a.example", DANE_BOGUS, 2 * HOUR, HOUR);
+    assert_int_equal(known_by(m, DANE_USABLE), 1);
+    assert_int_equal(known_by(m, DANE_BOGUS), 1);
+    assert_int_equal(cache_forget(m, "b.example"), 1);
+    assert_int_equal(known_by(m, DANE_USABLE), 0);
+    for (i = 0; i < 4000; i++) {
+        snprintf(name, sizeof(name), "host%zu.example", i);
+        know(m, name);
+    }
+    assert_in_range(known_by(m, DANE_USABLE), 1, CACHE_SLICES * 5);      /* the ceiling */
+    cache_forget(m, NULL);
+    assert_int_equal(known_by(m, DANE_USABLE) + known_by(m, DANE_BOGUS), 0);
+    know(m, "a.example");
+    for (i = 0; i < 8; i++)
+        cache_due(m, 100LL * 24 * HOUR, due, 0);
+    assert_int_equal(known_by(m, DANE_USABLE), 0);                      /* nobody misses it */
+    cache_free(m);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -901,6 +939,7 @@ int main(void)
         cmocka_unit_test(who_waits_is_not_forgotten),
         cmocka_unit_test(a_failure_is_believed_where_the_proof_was_forgotten),
         cmocka_unit_test(a_pinned_destination_is_due_once_it_is_forgotten),
+        cmocka_unit_test(states_are_counted_as_they_come_and_go),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

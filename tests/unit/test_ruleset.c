@@ -461,6 +461,102 @@ static void a_ruleset_lives_as_long_as_its_last_user(void **state)
     ruleset_unref(NULL);
 }
 
+static void test(struct ruleset *rules, const char *name, const char *recipients, const char *senders)
+{
+    add(rules, name, recipients, senders)->test_mode = true;
+}
+
+/* The name of the connector in test mode that would rule mail between these two; "": none. */
+static const char *shadow(const struct ruleset *rules, const char *to, const char *from)
+{
+    struct address receiver = rules_address(to), sender = rules_address(from);
+    const struct connector *c = ruleset_shadow(rules, &receiver, &sender);
+
+    return c == NULL ? "" : c->name;
+}
+
+static void a_connector_in_test_mode_rules_nobody(void **state)
+{
+    struct ruleset *rules = rules_new();
+    struct connector_list list = { 0 };
+    struct pattern key = { .kind = PATTERN_DOMAIN, .domain = "bank.example" };
+    struct domain bank;
+    struct connector *hub;
+    struct next_hop hop;
+
+    (void)state;
+    test(rules, "tested", "bank.example user@bank.example", "");
+    add(rules, "below", "*.example", "");
+    hub = add(rules, "tested hub", "shop.example", "");
+    rules_smart_host(rules, hub, "[mx.example]");
+    hub->test_mode = true;
+    ruleset_freeze(rules);
+    assert_string_equal(rules_find(rules, "user@bank.example", ""), "below");
+    assert_string_equal(rules_find(rules, "user@shop.example", ""), "below");
+    assert_false(ruleset_has(rules, &key));
+    ruleset_candidates(rules, &key, &list);
+    assert_string_equal(names_of(&list), "below");
+    assert_true(next_hop_parse("[mx.example]", &hop, NULL));
+    ruleset_by_smart_host(rules, &hop, &list);
+    assert_true(domain_parse("bank.example", &bank, NULL));
+    ruleset_by_user(rules, &bank, &list);
+    assert_string_equal(names_of(&list), "");
+    assert_non_null(ruleset_named(rules, "tested"));
+    assert_int_equal(ruleset_count(rules), 3);
+    ruleset_unref(rules);
+}
+
+static void a_shadow_is_who_would_rule(void **state)
+{
+    struct ruleset *rules = rules_new();
+
+    (void)state;
+    test(rules, "all", "*", "");
+    test(rules, "below", "*.bank.example", "");
+    test(rules, "user", "user@shop.example", "");
+    add(rules, "bank", "bank.example", "");
+    add(rules, "deep", "eu.bank.example", "");
+    ruleset_freeze(rules);
+    assert_string_equal(shadow(rules, "bo@stranger.example", ""), "all");
+    assert_string_equal(shadow(rules, "bo@us.bank.example", ""), "below");
+    assert_string_equal(shadow(rules, "user@shop.example", ""), "user");
+    assert_string_equal(shadow(rules, "USER@Shop.Example.", ""), "user");
+    assert_string_equal(shadow(rules, "bo@shop.example", ""), "all");
+    assert_string_equal(shadow(rules, "bo@bank.example", ""), "");
+    assert_string_equal(shadow(rules, "bo@eu.bank.example", ""), "");
+    assert_string_equal(shadow(rules, "bo@[192.0.2.1]", ""), "all");
+    assert_string_equal(shadow(rules, "bo", ""), "all");
+    ruleset_unref(rules);
+}
+
+static void among_equals_a_shadow_needs_senders_to_stand_before_senders(void **state)
+{
+    struct ruleset *rules = rules_new();
+
+    (void)state;
+    add(rules, "ours", "bank.example", "*.home.example");
+    test(rules, "tested", "bank.example", "");
+    test(rules, "tested boss", "shop.example", "boss@home.example");
+    add(rules, "shop", "shop.example", "");
+    ruleset_freeze(rules);
+    assert_string_equal(shadow(rules, "bo@bank.example", "al@eu.home.example"), "");
+    assert_string_equal(shadow(rules, "bo@bank.example", "al@elsewhere.example"), "tested");
+    assert_string_equal(shadow(rules, "bo@shop.example", "boss@home.example"), "tested boss");
+    assert_string_equal(shadow(rules, "bo@shop.example", "al@home.example"), "");
+    ruleset_unref(rules);
+}
+
+static void where_nobody_is_tested_nobody_has_a_shadow(void **state)
+{
+    struct ruleset *rules = rules_new();
+
+    (void)state;
+    add(rules, "all", "*", "");
+    ruleset_freeze(rules);
+    assert_string_equal(shadow(rules, "bo@bank.example", "al@home.example"), "");
+    ruleset_unref(rules);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -484,6 +580,10 @@ int main(void)
         cmocka_unit_test(the_longest_names_are_found),
         cmocka_unit_test(a_hundred_thousand_connectors_are_all_found),
         cmocka_unit_test(a_ruleset_lives_as_long_as_its_last_user),
+        cmocka_unit_test(a_connector_in_test_mode_rules_nobody),
+        cmocka_unit_test(a_shadow_is_who_would_rule),
+        cmocka_unit_test(among_equals_a_shadow_needs_senders_to_stand_before_senders),
+        cmocka_unit_test(where_nobody_is_tested_nobody_has_a_shadow),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
