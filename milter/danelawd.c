@@ -16,6 +16,7 @@
 #include "steward.h"
 #include "store/policies.h"
 #include "store/store.h"
+#include "store/trace.h"
 
 #include <event2/event.h>
 #include <event2/thread.h>
@@ -41,6 +42,7 @@ struct house {
     struct identity who;
     struct store *store;
     struct policies *policies;
+    struct trace *trace;
     struct engine *engine;
     struct event_base *loop;
     pthread_t loop_thread;
@@ -48,7 +50,7 @@ struct house {
     struct control *control;
     struct control_hooks hooks;
     struct steward *steward;
-    struct event *reload_signal;
+    struct event *reload_signal, *minute;
     int map_socket, control_socket, signals;
 };
 
@@ -202,6 +204,13 @@ static void on_reload_signal(evutil_socket_t s, short what, void *house)
         steward_reload(h->steward, NULL);
 }
 
+static void on_minute(evutil_socket_t none, short what, void *house)
+{
+    (void)none;
+    (void)what;
+    trace_tend(((struct house *)house)->trace, clock_wall_ms());
+}
+
 static void reload_hook(void *house, struct control_job *job)
 {
     steward_reload(((struct house *)house)->steward, job);
@@ -228,7 +237,8 @@ static bool open_rooms(struct house *h, const char *config_path, struct fault *w
     log_info("danelawd " PACKAGE_VERSION " starts with %zu connectors", ruleset_count(h->config->rules));
     h->store = store_open(set);
     h->policies = policies_open(h->store, set->sts.entries, (int64_t)clock_wall());
-    h->engine = engine_open(set, lookup, &(struct engine_memory){ .policies = h->policies },
+    h->trace = trace_open(h->store, set->store.trace_days);
+    h->engine = engine_open(set, lookup, &(struct engine_memory){ .policies = h->policies, .trace = h->trace },
                             h->config->rules);
     ruleset_unref(take(h->config->rules));      /* the engine's from here on, so that a reload can let them go */
     engine_tables(h->engine, false);            /* until the steward has seen to them */
@@ -239,11 +249,13 @@ static bool open_rooms(struct house *h, const char *config_path, struct fault *w
     if (h->loop == NULL)
         mem_out();
     h->hooks = (struct control_hooks){ .self = h, .reload = reload_hook, .status = status_hook,
-                                         .store = h->store, .policies = h->policies };
+                                         .store = h->store, .policies = h->policies, .trace = h->trace };
     h->map = socketmap_open(h->loop, h->map_socket, set, h->engine);
     h->control = control_open(h->loop, h->control_socket, h->engine, &h->hooks);
     h->reload_signal = event_new(h->loop, h->signals, EV_READ | EV_PERSIST, on_reload_signal, h);
     event_add(h->reload_signal, NULL);
+    h->minute = event_new(h->loop, -1, EV_PERSIST, on_minute, h);
+    event_add(h->minute, &(struct timeval){ .tv_sec = 60 });
     thread_start(&h->loop_thread, "doors", loop_body, h);
     return true;
 }
@@ -259,11 +271,14 @@ static void close_rooms(struct house *h)
     steward_stop(h->steward);
     milter_close();
     engine_close(h->engine);
+    control_close(h->control);                  /* its clerk reads from the store */
+    trace_close(h->trace);
     policies_close(h->policies);
     store_close(h->store);
     control_close(h->control);
     socketmap_close(h->map);
     event_free(h->reload_signal);
+    event_free(h->minute);
     event_base_free(h->loop);
     if (listen_path(set->maps.socket) != NULL)
         unlink(listen_path(set->maps.socket));

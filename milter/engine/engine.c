@@ -46,6 +46,7 @@ struct engine *engine_open(const struct settings *set, struct lookup *lookup, co
     e->set = set;
     e->lookup = lookup;
     e->policies = memory->policies;
+    e->trace = memory->trace;
     e->counters = memory->counters;
     e->cache = cache_new(CACHE_ENTRIES);
     e->sts = cache_new(CACHE_ENTRIES);
@@ -253,6 +254,26 @@ static void say(const struct record *r, const char *policy)
              policy, (long long)r->took_ms, r->shadow ? " shadow=true" : "");
 }
 
+/* One row of the trace; what the log shows as `-` is nothing there. */
+static void remember(struct engine *e, const struct record *r, const char *policy)
+{
+    struct trace_row row = { .at = r->at, .where = where_word(r->where), .queue_id = r->queue_id, .from = r->from, .to = r->to,
+                             .connector = r->connector->name, .shadow = r->shadow,
+                             .verdict = verdict_word(r->decision->verdict), .policy = policy, .took_ms = r->took_ms };
+
+    if (e->trace == NULL)
+        return;
+    if (r->found != NULL) {
+        row.dane = dane_word(r->found->dane);
+        row.sts = sts_word(r->found->sts);
+    }
+    if (r->decision->reason != REASON_NONE)
+        row.reason = reason_word(r->decision->reason);
+    if (!r->connector->is_default)
+        row.route = connector_road(r->connector)->name;
+    trace_note(e->trace, &row);
+}
+
 void engine_record(struct engine *e, const struct record *r)
 {
     struct text policy;
@@ -261,6 +282,7 @@ void engine_record(struct engine *e, const struct record *r)
     if (r->found != NULL && r->decision->verdict == VERDICT_DELIVER)
         decision_policy(r->decision, r->connector, r->found, &policy);
     say(r, policy.length == 0 ? "-" : text_words(&policy));
+    remember(e, r, policy.length == 0 ? NULL : text_words(&policy));
     counters_decided(e->counters, r->connector->name, r->shadow, r->where, r->decision->verdict, r->decision->reason);
     if (!r->shadow)
         count(e, r->decision);

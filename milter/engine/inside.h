@@ -8,6 +8,7 @@
 #include "store/cache.h"
 #include "store/counters.h"
 #include "store/policies.h"
+#include "store/trace.h"
 
 #include <stdatomic.h>
 
@@ -21,6 +22,7 @@ struct engine {
     const struct settings *set;             /* frozen */
     struct lookup *lookup;
     struct policies *policies;              /* borrowed */
+    struct trace *trace;                    /* borrowed, or NULL */
     struct counters *counters;              /* borrowed, or NULL */
     struct cache *cache, *sts;              /* the two halves: by next hop, and by policy domain */
     struct evidence *sts_late;              /* frozen: what counts where the second half is not there in time */

@@ -4,14 +4,17 @@
 #include "base/log.h"
 #include "base/memory.h"
 #include "base/thread.h"
+#include "server/clerk.h"
 #include "server/recall.h"
 #include "server/report.h"
+#include "server/trace_list.h"
 
 #include <errno.h>
 #include <event2/buffer.h>
 #include <event2/bufferevent.h>
 #include <event2/event.h>
 #include <event2/listener.h>
+#include <poll.h>
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/socket.h>
@@ -24,6 +27,7 @@
  *   on_accept() -> on_read() -> obey() -> a verb -> finish() -> on_written(), all is out -> client_free()
  *                                           |          ^
  *                    a long list: fill() once, then from on_written() a bit each time the wire has room
+ *                    begin_reading(): the same from disk, by the clerk; a batch comes to on_mail()
  *                    verb_reload: a job on its way; control_job_done() -> mailbox -> on_mail()
  *
  * 1. A client sends one line and is not read from again.
@@ -72,6 +76,7 @@ struct client {
     struct ruleset *rules;              /* or NULL */
     size_t next_rule;
     struct recall *recall;              /* or NULL */
+    struct clerk_reading *reading;      /* or NULL */
     size_t sent;                        /* items of the list */
     const char *nothing;                /* what to say, with exit 1, where the list is empty; or NULL */
     bool trusted;                       /* may change things */
@@ -86,6 +91,7 @@ struct control {
     struct evconnlistener *listener;
     struct event *mail, *breather;
     struct mailbox *mailbox;
+    struct clerk *clerk;
     struct client *clients;
     size_t client_count;
     bool breathing;
@@ -181,6 +187,7 @@ static void client_free(struct client *client)
         client->job->client = NULL;
     ruleset_unref(client->rules);
     recall_free(client->recall);
+    clerk_end(client->reading);
     bufferevent_free(client->wire);
     free(client);
     if (c->client_count-- == CLIENTS_MAX && !c->breathing)
@@ -212,6 +219,14 @@ static void finish(struct client *client, int exit_code, const char *error)
     send_item(client, last);
 }
 
+static void finish_list(struct client *client)
+{
+    if (client->sent == 0 && client->nothing != NULL)
+        finish(client, EXIT_FAILURE, client->nothing);
+    else
+        finish(client, EX_OK, NULL);
+}
+
 static void fill(struct client *client)
 {
     struct evbuffer *out = bufferevent_get_output(client->wire);
@@ -221,10 +236,7 @@ static void fill(struct client *client)
     for (made = 0; made < TURN_ITEMS && evbuffer_get_length(out) < TURN_BYTES; made++) {
         item = client->make(client);
         if (item == NULL) {
-            if (client->sent == 0 && client->nothing != NULL)
-                finish(client, EXIT_FAILURE, client->nothing);
-            else
-                finish(client, EX_OK, NULL);
+            finish_list(client);
             return;
         }
         send_item(client, item);
@@ -236,6 +248,40 @@ static void begin_list(struct client *client, json_t *(*make)(struct client *cli
 {
     client->make = make;
     fill(client);
+}
+
+/* Takes source. */
+static void begin_reading(struct client *client, struct clerk_source *source)
+{
+    client->reading = clerk_begin(client->control->clerk, source, client);
+    if (client->reading == NULL)
+        finish(client, EX_TEMPFAIL, "too many ask for what is on disk; try again in a moment");
+}
+
+/* While nothing is sent, nobody else notices. */
+static bool has_left(const struct client *client)
+{
+    struct pollfd wire = { .fd = bufferevent_getfd(client->wire) };
+
+    return poll(&wire, 1, 0) > 0;
+}
+
+static void send_batch(struct client *client, const struct clerk_batch *batch)
+{
+    json_t *item;
+    size_t i;
+
+    json_array_foreach(batch->items, i, item)
+        send_item(client, json_incref(item));
+    client->sent += json_array_size(batch->items);
+    if (!batch->good)
+        finish(client, EX_TEMPFAIL, batch->why.text);
+    else if (batch->end)
+        finish_list(client);
+    else if (has_left(client))
+        client_free(client);
+    else if (json_array_size(batch->items) == 0)
+        clerk_more(client->reading);        /* else on_written() asks for more */
 }
 
 static const char *member(const json_t *request, const char *key)
@@ -362,10 +408,27 @@ static void verb_cache(struct client *client, const json_t *request)
         finish(client, EXIT_FAILURE + 1, "this daemon can show or flush the cache");
 }
 
+static void verb_trace(struct client *client, const json_t *request)
+{
+    struct store *store = client->control->hooks.store;
+    struct clerk_source *source;
+    struct fault why;
+
+    source = store == NULL ? NULL : trace_list(store, request, &why);
+    client->nothing = "no such decision was found";
+    if (store == NULL)
+        finish_list(client);
+    else if (source == NULL)
+        finish(client, EXIT_FAILURE + 1, why.text);
+    else
+        begin_reading(client, source);
+}
+
 static void verb_status(struct client *client, const json_t *request)
 {
     struct control *c = client->control;
-    struct report_house house = { .store = c->hooks.store, .policies = c->hooks.policies, .tables_good = true };
+    struct report_house house = { .store = c->hooks.store, .policies = c->hooks.policies, .trace = c->hooks.trace,
+                                   .tables_good = true };
     char why[512] = "";
     json_t *item;
     int exit;
@@ -400,6 +463,7 @@ static const struct {
 } verbs[] = {
     { "connectors", verb_connectors, false },
     { "cache", verb_cache, false },     /* but to flush is a change */
+    { "trace", verb_trace, false },
     { "status", verb_status, false },
     { "reload", verb_reload, true },
 };
@@ -448,6 +512,8 @@ static void on_written(struct bufferevent *wire, void *self)
         client_free(client);
     else if (!client->finished && client->make != NULL)
         fill(client);
+    else if (!client->finished && client->reading != NULL)
+        clerk_more(client->reading);
 }
 
 /* Gone, broken or too slow: all the same to us. */
@@ -475,6 +541,7 @@ static void on_mail(evutil_socket_t bell, short what, void *self)
 {
     struct control *c = self;
     struct control_job *job, *next;
+    struct clerk_batch batch;
     uint64_t rings;
 
     (void)what;
@@ -488,6 +555,10 @@ static void on_mail(evutil_socket_t bell, short what, void *self)
             finish(job->client, job->exit_code, NULL);
         }
         job_free(job);
+    }
+    while (clerk_collect(c->clerk, &batch)) {
+        send_batch(clerk_whose(batch.reading), &batch);
+        json_decref(batch.items);
     }
 }
 
@@ -563,6 +634,7 @@ struct control *control_open(struct event_base *loop, int socket, struct engine 
     c = mem_zero(sizeof(*c));
     *c = (struct control){ .loop = loop, .engine = engine, .hooks = *hooks, .mailbox = mailbox,
                            .started_ms = clock_ms() };
+    c->clerk = clerk_open(mailbox->bell);
     evutil_make_socket_nonblocking(socket);
     c->mail = event_new(loop, mailbox->bell, EV_READ | EV_PERSIST, on_mail, c);
     c->breather = evtimer_new(loop, on_breath, c);
@@ -585,6 +657,7 @@ void control_close(struct control *c)
         next = job->next;
         job_free(job);
     }
+    clerk_close(c->clerk);
     evconnlistener_free(c->listener);
     event_free(c->breather);
     event_free(c->mail);

@@ -11,6 +11,7 @@ struct control_job;
 
 struct store;
 struct policies;
+struct trace;
 
 /* What the daemon does for the command besides answering; called on the loop thread, must not block. */
 struct control_hooks {
@@ -21,6 +22,7 @@ struct control_hooks {
     void (*status)(void *self, bool *ret_tables_good, char *ret_why, size_t size);
     struct store *store;            /* what it looks into; each may be NULL */
     struct policies *policies;
+    struct trace *trace;
 };
 
 /*

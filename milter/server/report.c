@@ -5,6 +5,7 @@
 #include "policy/decide.h"
 #include "store/policies.h"
 #include "store/store.h"
+#include "store/trace.h"
 
 #include <string.h>
 #include <sysexits.h>
@@ -202,6 +203,17 @@ static json_t *counters_item(const struct engine_status *now)
     return item;
 }
 
+static json_t *trace_counts(struct trace *t)
+{
+    struct trace_status now;
+
+    if (t == NULL)
+        return json_null();
+    trace_status(t, &now);
+    return json_pack("{s:I, s:I, s:I}", "written", (json_int_t)now.written, "waiting", (json_int_t)now.waiting, "dropped",
+                     (json_int_t)now.dropped);
+}
+
 static json_t *store_item(const struct report_house *house, bool *ret_good)
 {
     struct store_status now = { 0 };
@@ -219,6 +231,7 @@ static json_t *store_item(const struct report_house *house, bool *ret_good)
     json_object_set_new(item, "written", json_integer((json_int_t)now.written));
     json_object_set_new(item, "waiting", json_integer((json_int_t)now.waiting));
     json_object_set_new(item, "dropped", json_integer((json_int_t)now.dropped));
+    json_object_set_new(item, "trace", trace_counts(house->trace));
     return item;
 }
 

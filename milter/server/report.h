@@ -7,6 +7,7 @@
 
 struct store;
 struct policies;
+struct trace;
 
 /*
  * What the daemon knows, as items of danelaw(1) with the keys of its manual. Each gives a JSON object. They look at the
@@ -22,6 +23,7 @@ json_t *report_match(struct engine *e, const struct connector *c, const struct a
 struct report_house {
     struct store *store;                /* or NULL */
     struct policies *policies;          /* or NULL */
+    struct trace *trace;                /* or NULL */
     int64_t uptime_s;
     bool tables_good;
     const char *tables_why;             /* may be empty */

@@ -43,6 +43,19 @@ static const char *const steps[] = {
     "CREATE TABLE overrides ("
     "  connector TEXT PRIMARY KEY NOT NULL, smtp_dane TEXT, mta_sts TEXT, until INTEGER NOT NULL, set_at INTEGER NOT NULL,"
     "  who TEXT NOT NULL);",
+    /* at: microseconds since 1970. The common is found by time, only the rare has an index. */
+    "CREATE TABLE trace ("
+    "  at INTEGER PRIMARY KEY, place TEXT, queue_id TEXT, sender TEXT, recipient TEXT, domain TEXT, connector TEXT,"
+    "  shadow INTEGER, dane TEXT, sts TEXT, verdict TEXT, reason TEXT, route TEXT, policy TEXT, took_ms INTEGER);"
+    "CREATE INDEX trace_queue_id ON trace (queue_id) WHERE queue_id IS NOT NULL;"
+    "CREATE INDEX trace_recipient ON trace (recipient COLLATE NOCASE);"
+    "CREATE INDEX trace_domain ON trace (domain);"
+    "CREATE INDEX trace_connector ON trace (connector) WHERE connector <> '(default)';"
+    "CREATE INDEX trace_verdict ON trace (verdict) WHERE verdict NOT IN ('deliver', 'pass');"
+    "CREATE TABLE trace_size (rows INTEGER NOT NULL);"
+    "INSERT INTO trace_size VALUES (0);"
+    "CREATE TRIGGER trace_more AFTER INSERT ON trace BEGIN UPDATE trace_size SET rows = rows + 1; END;"
+    "CREATE TRIGGER trace_less AFTER DELETE ON trace BEGIN UPDATE trace_size SET rows = rows - 1; END;",
 };
 enum { SCHEMA = COUNT_OF(steps) };
 

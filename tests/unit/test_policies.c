@@ -463,7 +463,7 @@ static void a_policy_lives_through_a_restart(void **state)
     sts_policy_unref(kept.policy);
     assert_true(has("b.example", "two"));
     assert_string_equal(said, "");
-    assert_int_equal(ask("PRAGMA user_version"), 1);
+    assert_true(ask("PRAGMA user_version") >= 1);
 }
 
 static void a_permissive_file_is_closed_to_others(void **state)
@@ -809,7 +809,7 @@ static void a_newer_schema_is_moved_aside_untouched(void **state)
     close_all();
     sql("PRAGMA user_version = 99");
     open_all();
-    assert_int_equal(heard("its schema has version 99, ours is 1"), 1);
+    assert_int_equal(heard("its schema has version 99, ours is "), 1);
     assert_int_equal(policies_count(policies), 0);
     check_new_file(1);
     close_all();
@@ -827,7 +827,7 @@ static void a_newer_schema_keeps_its_log(void **state)
 
     (void)state;
     db = open_file();
-    assert_int_equal(sqlite3_exec(db, "PRAGMA journal_mode = WAL; PRAGMA user_version = 7; CREATE TABLE t (x);"
+    assert_int_equal(sqlite3_exec(db, "PRAGMA journal_mode = WAL; PRAGMA user_version = 97; CREATE TABLE t (x);"
                                       "INSERT INTO t VALUES (1)", NULL, NULL, NULL), SQLITE_OK);
     open_all();                                     /* as if an old process still had it */
     list_asides(path, sizeof(path));

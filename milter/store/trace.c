@@ -1,0 +1,361 @@
+/*
+ * Invariants:
+ *  1. A row's key is its time in microseconds, made unique, so that the table lies in the order of time: --since and letting
+ *     old rows go are ranges of it.
+ *  2. Every row that was noted is written or dropped once, as its job's free finds it: noted = written + dropped + waiting.
+ *  3. Old rows go BITE at a time, a transaction each, so that nobody waits long behind them. Their pages are used again; the
+ *     file doesn't shrink.
+ *  4. The disk's last RESERVE is for policies, holds and overrides: while less is left no row is written. Pages that are
+ *     unused inside the file count, and where these don't help the oldest rows go until there is twice as much, so that a
+ *     disk which our own file has filled is traced on.
+ */
+#include "store/trace.h"
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/memory.h"
+#include "store/writer.h"
+
+#include <inttypes.h>
+#include <stdatomic.h>
+#include <string.h>
+#include <strings.h>
+#include <sys/statvfs.h>
+
+enum {
+    BITE = 1000,                            /* rows that go in one transaction */
+    TEXT_MOST = 2048,                       /* octets of one column */
+    TRIES = 1000,                           /* keys that are tried for a row */
+    NEAR_US = 1000 * 1000,                  /* rows that close follow each other, whatever order their times have */
+    MEASURE_MS = 1000,
+    RESERVE = 32 * 1024 * 1024,             /* octets, but no more than a RESERVE_PART of the disk */
+    RESERVE_PART = 8,
+};
+
+static const int64_t most_rows = 20 * 1000 * 1000;
+static const int64_t day_ms = 24 * 60 * 60 * 1000;
+
+struct trace {
+    struct store *store;
+    uint64_t days;                          /* frozen */
+    atomic_uint users;                      /* its owner, and every job */
+    atomic_bool closing, tending;           /* tending: there is a tend_job */
+    atomic_ullong noted, written, dropped;
+    /* writer's thread only */
+    int64_t last_at;
+    int64_t measure_at;                     /* clock_ms() */
+    bool tight, hungry;                     /* no row may be written; old ones have to go */
+};
+
+static void unref(struct trace *t)
+{
+    if (atomic_fetch_sub_explicit(&t->users, 1, memory_order_acq_rel) == 1)
+        free(t);
+}
+
+/* Room on the disk; on the writer's thread */
+
+/* The first column of the only row; 0 where there is none. */
+static int64_t ask_number(struct writer *w, const char *sql)
+{
+    sqlite3_stmt *statement = writer_prepare(w, sql);
+    int64_t number = 0;
+
+    if (statement == NULL)
+        return 0;
+    if (sqlite3_step(statement) == SQLITE_ROW)
+        number = sqlite3_column_int64(statement, 0);
+    sqlite3_reset(statement);
+    return number;
+}
+
+static void say_room(struct trace *t, bool tight, uint64_t reserve)
+{
+    if (tight && !t->tight)
+        log_warning("trace: the disk of the store is nearly full; the last %" PRIu64 " KB are kept for what matters more, and "
+                    "decisions are not traced until there is room", reserve / 1024);
+    else if (!tight && t->tight)
+        log_warning("trace: there is room on the disk of the store again; decisions are traced");
+    t->tight = tight;
+}
+
+static void measure(struct trace *t, struct writer *w)
+{
+    const char *path = sqlite3_db_filename(w->db, "main");
+    uint64_t reserve, left, room;
+    struct statvfs disk;
+
+    t->measure_at = clock_ms() + MEASURE_MS;
+    if (path == NULL || statvfs(path, &disk) != 0)
+        return;
+    reserve = (uint64_t)disk.f_blocks * disk.f_frsize / RESERVE_PART;
+    if (reserve > RESERVE)
+        reserve = RESERVE;
+    left = (uint64_t)disk.f_bavail * disk.f_frsize;
+    room = left + (uint64_t)ask_number(w, "PRAGMA freelist_count") * (uint64_t)ask_number(w, "PRAGMA page_size");
+    t->hungry = room < (t->hungry ? 2 * reserve : reserve);
+    say_room(t, room < reserve || left < reserve / 2, reserve);         /* the file's log needs some of what is left, too */
+}
+
+static bool has_room(struct trace *t, struct writer *w)
+{
+    if (clock_ms() >= t->measure_at) {
+        measure(t, w);
+        if (t->hungry)
+            trace_tend(t, clock_wall_ms());
+    }
+    return !t->tight;
+}
+
+/* Rows */
+
+struct row_job {
+    struct store_job job;
+    struct trace *trace;
+    struct trace_row row;                   /* its texts lie in text */
+    char *domain;                           /* or NULL */
+    bool given_up;                          /* run, but not written */
+    char text[];
+};
+
+static const size_t texts[] = {
+    offsetof(struct trace_row, where), offsetof(struct trace_row, queue_id),  offsetof(struct trace_row, from),
+    offsetof(struct trace_row, to),    offsetof(struct trace_row, connector), offsetof(struct trace_row, dane),
+    offsetof(struct trace_row, sts),   offsetof(struct trace_row, verdict),   offsetof(struct trace_row, reason),
+    offsetof(struct trace_row, route), offsetof(struct trace_row, policy),
+};
+
+static const char **text_at(struct trace_row *row, size_t i)
+{
+    return (const char **)(void *)((char *)row + texts[i]);
+}
+
+/* The domain of an address or a next hop, borrowed: `u@D`, `D:587`, `[D]:587`. */
+static const char *find_domain(const char *to, size_t *ret_length)
+{
+    const char *at = strrchr(to, '@'), *start = at == NULL ? to : at + 1;
+    bool bracketed = *start == '[';
+
+    start += bracketed;
+    *ret_length = strcspn(start, bracketed ? "]" : ":");
+    return start;
+}
+
+static void fold(char *text)
+{
+    for (; *text != '\0'; text++) {
+        if (*text >= 'A' && *text <= 'Z')
+            *text = (char)(*text - 'A' + 'a');
+    }
+}
+
+static char *put(char **at, const char *text, size_t length)
+{
+    char *start = *at;
+
+    memcpy(start, text, length);
+    start[length] = '\0';
+    *at += length + 1;
+    return start;
+}
+
+/* Gives a job with a copy of row. */
+static struct row_job *row_job_new(const struct trace_row *row)
+{
+    struct trace_row copy = *row;
+    size_t lengths[COUNT_OF(texts)] = { 0 }, size = 0, length = 0, i;
+    const char *domain = row->to == NULL ? "" : find_domain(row->to, &length);
+    struct row_job *job;
+    char *at;
+
+    for (i = 0; i < COUNT_OF(texts); i++) {
+        if (*text_at(&copy, i) != NULL)
+            lengths[i] = strnlen(*text_at(&copy, i), TEXT_MOST);
+        size += lengths[i] + 1;
+    }
+    length = length > TEXT_MOST ? TEXT_MOST : length;
+    job = mem_zero(sizeof(*job) + size + length + 1);
+    at = job->text;
+    for (i = 0; i < COUNT_OF(texts); i++) {
+        if (*text_at(&copy, i) != NULL)
+            *text_at(&copy, i) = put(&at, *text_at(&copy, i), lengths[i]);
+    }
+    job->row = copy;
+    if (length > 0) {
+        job->domain = put(&at, domain, length);
+        fold(job->domain);
+    }
+    return job;
+}
+
+static void bind_row(sqlite3_stmt *statement, struct row_job *job, int64_t at)
+{
+    size_t i;
+
+    sqlite3_bind_int64(statement, 1, at);
+    for (i = 0; i < COUNT_OF(texts); i++)
+        sqlite3_bind_text(statement, (int)i + 2, *text_at(&job->row, i), -1, SQLITE_STATIC);    /* NULL for NULL */
+    sqlite3_bind_text(statement, COUNT_OF(texts) + 2, job->domain, -1, SQLITE_STATIC);
+    sqlite3_bind_int(statement, COUNT_OF(texts) + 3, job->row.shadow);
+    sqlite3_bind_int64(statement, COUNT_OF(texts) + 4, job->row.took_ms);
+}
+
+/* What was decided at about the same time lies in the order in which it came. */
+static int64_t key_for(struct trace *t, int64_t at_ms)
+{
+    int64_t at = at_ms * 1000;
+
+    if (at <= t->last_at && t->last_at - at < NEAR_US)
+        at = t->last_at + 1;
+    return at;
+}
+
+static bool run_row(struct store_job *self, struct writer *w)
+{
+    struct row_job *job = (struct row_job *)self;
+    struct trace *t = job->trace;
+    int64_t at = key_for(t, job->row.at), end = at + TRIES;
+    sqlite3_stmt *statement;
+
+    job->given_up = !has_room(t, w);
+    if (job->given_up)
+        return true;
+    statement = writer_prepare(w, "INSERT OR IGNORE INTO trace (at, place, queue_id, sender, recipient, connector, dane, sts, "
+                                  "verdict, reason, route, policy, domain, shadow, took_ms) "
+                                  "VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)");
+    if (statement == NULL)
+        return false;
+    for (; at < end; at++) {
+        bind_row(statement, job, at);
+        if (!writer_step(w, statement))
+            return false;
+        if (sqlite3_changes(w->db) > 0)
+            break;                          /* else another row has that time */
+    }
+    job->given_up = at == end;
+    t->last_at = at;
+    return true;
+}
+
+static void free_row(struct store_job *self)
+{
+    struct row_job *job = (struct row_job *)self;
+    struct trace *t = job->trace;
+
+    atomic_fetch_add_explicit(self->written && !job->given_up ? &t->written : &t->dropped, 1, memory_order_relaxed);
+    unref(t);
+    free(job);
+}
+
+void trace_note(struct trace *t, const struct trace_row *row)
+{
+    struct row_job *job;
+
+    if (t->days == 0)
+        return;
+    job = row_job_new(row);
+    job->job = (struct store_job){ .run = run_row, .free = free_row, .dispensable = true };
+    job->trace = t;
+    atomic_fetch_add_explicit(&t->users, 1, memory_order_relaxed);
+    atomic_fetch_add_explicit(&t->noted, 1, memory_order_relaxed);
+    store_push(t->store, &job->job);
+}
+
+/* Letting rows go */
+
+struct tend_job {
+    struct store_job job;
+    struct trace *trace;
+    int64_t horizon;                        /* microseconds; what is older goes */
+    bool more;                              /* there may be more to do */
+};
+
+/* Deletes the oldest before a time, at most `most` of them. */
+static bool bite(struct writer *w, int64_t before, int64_t most, bool *ret_all)
+{
+    sqlite3_stmt *statement = writer_prepare(w, "DELETE FROM trace WHERE at IN "
+                                                "(SELECT at FROM trace WHERE at < ?1 ORDER BY at LIMIT ?2)");
+
+    if (statement == NULL)
+        return false;
+    sqlite3_bind_int64(statement, 1, before);
+    sqlite3_bind_int64(statement, 2, most);
+    if (!writer_step(w, statement))
+        return false;
+    *ret_all = sqlite3_changes(w->db) == most;
+    return true;
+}
+
+static bool run_tend(struct store_job *self, struct writer *w)
+{
+    struct tend_job *job = (struct tend_job *)self;
+    int64_t excess;
+
+    if (!bite(w, job->horizon, BITE, &job->more) || job->more)
+        return job->more;
+    excess = ask_number(w, "SELECT rows FROM trace_size") - most_rows;
+    measure(job->trace, w);
+    if (job->trace->hungry || excess > BITE)
+        excess = BITE;
+    return excess <= 0 || bite(w, INT64_MAX, excess, &job->more);
+}
+
+static void push_tend(struct trace *t, int64_t horizon);
+
+static void free_tend(struct store_job *self)
+{
+    struct tend_job *job = (struct tend_job *)self;
+
+    if (self->written && job->more && !atomic_load(&job->trace->closing))
+        push_tend(job->trace, job->horizon);
+    else
+        atomic_store(&job->trace->tending, false);
+    unref(job->trace);
+    free(job);
+}
+
+static void push_tend(struct trace *t, int64_t horizon)
+{
+    struct tend_job *job = mem_zero(sizeof(*job));
+
+    job->job = (struct store_job){ .run = run_tend, .free = free_tend, .dispensable = true };
+    job->trace = t;
+    job->horizon = horizon;
+    atomic_fetch_add_explicit(&t->users, 1, memory_order_relaxed);
+    store_push(t->store, &job->job);
+}
+
+void trace_tend(struct trace *t, int64_t now_ms)
+{
+    if (!atomic_exchange(&t->tending, true))
+        push_tend(t, t->days == 0 ? INT64_MAX : (now_ms - (int64_t)t->days * day_ms) * 1000);
+}
+
+/* The face */
+
+struct trace *trace_open(struct store *store, uint64_t days)
+{
+    struct trace *t = mem_zero(sizeof(*t));
+
+    t->store = store;
+    t->days = days;
+    atomic_init(&t->users, 1);
+    trace_tend(t, clock_wall_ms());
+    return t;
+}
+
+void trace_close(struct trace *t)
+{
+    if (t == NULL)
+        return;
+    atomic_store(&t->closing, true);
+    unref(t);
+}
+
+void trace_status(struct trace *t, struct trace_status *ret)
+{
+    uint64_t written = atomic_load(&t->written), dropped = atomic_load(&t->dropped), noted = atomic_load(&t->noted);
+
+    *ret = (struct trace_status){ .written = written, .dropped = dropped,
+                                  .waiting = noted > written + dropped ? (size_t)(noted - written - dropped) : 0 };
+}
