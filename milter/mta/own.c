@@ -1,7 +1,7 @@
 #include "mta/own.h"
 
 #include "base/memory.h"
-#include "mta/cdb.h"
+#include "mta/maps.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -73,7 +73,7 @@ static const char *canonical(const char *word, struct arena *memory)
 
 static void add_key(struct reading *r, const char *key)
 {
-    if (!names_have(&r->refused, key) && sheet_swallows(r->sheet, key))
+    if (!names_have(&r->refused, key) && (r->sheet == NULL || sheet_swallows(r->sheet, key)))
         names_add(r->found, key);
 }
 
@@ -100,18 +100,13 @@ static bool add_domain(struct reading *r, const char *word, bool refused, struct
     return true;
 }
 
-static bool list_keys(const struct reading *r, const char *table, char **ret, struct fault *why)
-{
-    return strncmp(table, "cdb:", 4) == 0 ? cdb_list(table + 4, ret, why) : postmap_list(r->postmap, table, ret, why);
-}
-
 static bool read_keys(struct reading *r, const char *table, struct fault *why)
 {
     AUTO(free) char *lines = NULL;
     char *line, *next;
     struct fault inner;
 
-    if (!list_keys(r, table, &lines, &inner))
+    if (!maps_list(r->postmap, table, &lines, &inner))
         return fault_set(why, "%s cannot be read, so connectors for *.domain are refused: %s", r->parameter, inner.text);
     for (line = lines; *line != '\0'; line = next) {
         next = line + strcspn(line, "\n");
@@ -122,27 +117,6 @@ static bool read_keys(struct reading *r, const char *table, struct fault *why)
             return false;
     }
     return true;
-}
-
-/* Tables whose keys can be listed. */
-static bool can_list(const char *table)
-{
-    static const char *const kinds[] = { "hash:", "btree:", "lmdb:", "cdb:", "dbm:", "sdbm:", "texthash:", "inline:" };
-    size_t i;
-
-    for (i = 0; i < COUNT_OF(kinds); i++) {
-        if (strncmp(table, kinds[i], strlen(kinds[i])) == 0)
-            return true;
-    }
-    return false;
-}
-
-/* proxymap only stands between a chrooted daemon and its table. */
-static const char *behind_proxy(const char *table)
-{
-    while (strncmp(table, "proxy:", 6) == 0)
-        table += 6;
-    return table;
 }
 
 static bool read_list(struct reading *r, const char *list, unsigned depth, struct fault *why);
@@ -187,9 +161,9 @@ static bool read_word(struct reading *r, const char *word, unsigned depth, struc
         return refuse(r, word, "excludes what we can't see", why);
     if (*name == '/')
         return depth < DEPTH_MAX ? read_list_file(r, name, depth, why) : refuse(r, word, "is nested too deeply", why);
-    if (!can_list(behind_proxy(name)))
+    if (!maps_can_list(maps_behind_proxy(name)))
         return refuse(r, word, "is a table whose domains can't be listed", why);
-    return read_keys(r, behind_proxy(name), why);
+    return read_keys(r, maps_behind_proxy(name), why);
 }
 
 static bool read_list(struct reading *r, const char *list, unsigned depth, struct fault *why)
@@ -230,19 +204,6 @@ static bool read_parameter(struct reading *r, const char *value, struct fault *w
     good = value == NULL || (read_list(r, value, 0, why) && check_refused(r, why));
     free(r->refused.items);
     return good;
-}
-
-/* Tables that Postfix asks for a domain at all; the others see whole addresses only, before any line of ours. */
-static bool asked_for_domains(const char *table)
-{
-    static const char *const kinds[] = { "regexp:", "pcre:", "cidr:", "socketmap:", "tcp:", "static:" };
-    size_t i;
-
-    for (i = 0; i < COUNT_OF(kinds); i++) {
-        if (strncmp(table, kinds[i], strlen(kinds[i])) == 0)
-            return false;
-    }
-    return true;
 }
 
 /* Takes off the keys that a table has, as the lines that it answered with name them in order. */
@@ -288,9 +249,9 @@ static bool take_off_routed(const struct reading *r, const char *maps, const cha
     const char *word;
 
     while (maps != NULL && (word = postconf_word(&maps, r->conf->memory)) != NULL && r->found->count > 0) {
-        const char *table = behind_proxy(word), *path = strchr(table, ':');
+        const char *table = maps_behind_proxy(word), *path = strchr(table, ':');
 
-        if (path == NULL || strcmp(path + 1, ours) == 0 || !asked_for_domains(table))
+        if (path == NULL || strcmp(path + 1, ours) == 0 || !maps_asked_for_domains(table))
             continue;
         if (!take_off_known(r->postmap, table, r->found, why))
             return false;
@@ -327,10 +288,12 @@ static void hand_over(const struct names *n, struct arena *memory, struct tables
     *ret = (struct tables_own){ .domains = items, .count = n->count };
 }
 
-bool own_read(const struct postconf *conf, const struct postmap *postmap, const struct sheet *sheet, const char *ours,
-              struct tables_own *ret, struct fault *why)
+enum { RELAY, PARENTS = 4, MAPS };
+
+/* Those of the first `lists` parameters. */
+static bool read_own(const struct postconf *conf, const struct postmap *postmap, const struct sheet *sheet, const char *ours,
+                     size_t lists, struct tables_own *ret, struct fault *why)
 {
-    enum { RELAY, PARENTS = 4, MAPS };
     static const char *const names[] = { "relay_domains", "mydestination", "virtual_alias_domains",
                                          "virtual_mailbox_domains", "parent_domain_matches_subdomains",
                                          "transport_maps", NULL };
@@ -340,16 +303,28 @@ bool own_read(const struct postconf *conf, const struct postmap *postmap, const 
     bool good = postconf_read(conf, true, names, values, why);
     size_t i;
 
-    for (i = RELAY; good && i < PARENTS; i++) {
+    for (i = RELAY; good && i < lists; i++) {
         r.parameter = names[i];
         r.hierarchies = i == RELAY;
         r.parents = i == RELAY && values[PARENTS] != NULL && postconf_has_word(values[PARENTS], names[RELAY]);
         good = read_parameter(&r, values[i], why);
     }
     sort_unique(&found);
-    good = good && take_off_routed(&r, values[MAPS], ours, why);
+    good = good && (ours == NULL || take_off_routed(&r, values[MAPS], ours, why));
     if (good)
         hand_over(&found, conf->memory, ret);
     free(found.items);
     return good;
+}
+
+bool own_read(const struct postconf *conf, const struct postmap *postmap, const struct sheet *sheet, const char *ours,
+              struct tables_own *ret, struct fault *why)
+{
+    return read_own(conf, postmap, sheet, ours, PARENTS, ret, why);
+}
+
+bool own_read_relayed(const struct postconf *conf, const struct postmap *postmap, const struct sheet *sheet,
+                      const char *ours, struct tables_own *ret, struct fault *why)
+{
+    return read_own(conf, postmap, sheet, ours, RELAY + 1, ret, why);
 }

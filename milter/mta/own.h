@@ -13,4 +13,8 @@
 bool own_read(const struct postconf *conf, const struct postmap *postmap, const struct sheet *sheet, const char *ours,
               struct tables_own *ret, struct fault *why);
 
+/* The same, of relay_domains alone. */
+bool own_read_relayed(const struct postconf *conf, const struct postmap *postmap, const struct sheet *sheet,
+                      const char *ours, struct tables_own *ret, struct fault *why);
+
 #endif

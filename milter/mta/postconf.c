@@ -11,29 +11,35 @@ static const char *const folders[] = {
     "/usr/sbin", "/usr/local/sbin", "/usr/bin", "/usr/local/bin", "/sbin", "/opt/postfix/sbin", "/usr/libexec/postfix",
 };
 
-static const char *program_in(const char *folder, size_t length, struct arena *memory)
+static const char *program_in(const char *folder, size_t length, const char *name, struct arena *memory)
 {
     char path[4096];
-    int written = snprintf(path, sizeof(path), "%.*s/postconf", (int)length, folder);
+    int written = snprintf(path, sizeof(path), "%.*s/%s", (int)length, folder, name);
 
     if (written < 0 || (size_t)written >= sizeof(path) || access(path, X_OK) != 0)
         return NULL;
     return arena_text(memory, path);
 }
 
-bool postconf_find(const struct settings *set, struct arena *memory, struct postconf *ret, struct fault *why)
+bool postconf_program(const struct settings *set, const char *name, struct arena *memory, const char **ret, struct fault *why)
 {
-    const char *slash = strrchr(set->tables.postmap, '/');
+    const char *slash = strrchr(set->tables.postmap, '/'), *found = NULL;
     size_t i;
 
-    *ret = (struct postconf){ .config_dir = set->tables.config_dir, .memory = memory };
     if (slash != NULL)
-        ret->postconf = program_in(set->tables.postmap, (size_t)(slash - set->tables.postmap), memory);
-    for (i = 0; ret->postconf == NULL && i < COUNT_OF(folders); i++)
-        ret->postconf = program_in(folders[i], strlen(folders[i]), memory);
-    if (ret->postconf == NULL)
-        return fault_set(why, "postconf(1) is in none of the usual folders; set tables.postmap to postmap's path");
+        found = program_in(set->tables.postmap, (size_t)(slash - set->tables.postmap), name, memory);
+    for (i = 0; found == NULL && i < COUNT_OF(folders); i++)
+        found = program_in(folders[i], strlen(folders[i]), name, memory);
+    if (found == NULL)
+        return fault_set(why, "%s(1) is in none of the usual folders; set tables.postmap to postmap's path", name);
+    *ret = found;
     return true;
+}
+
+bool postconf_find(const struct settings *set, struct arena *memory, struct postconf *ret, struct fault *why)
+{
+    *ret = (struct postconf){ .config_dir = set->tables.config_dir, .memory = memory };
+    return postconf_program(set, "postconf", memory, &ret->postconf, why);
 }
 
 /* postconf [-c DIR] OPTIONS... */
@@ -118,6 +124,19 @@ bool postconf_service(const struct postconf *p, const char *field, const char **
     if (!ask(argv, &r, why))
         return false;
     *ret = value_of(text_words(&r.out), strcspn(text_words(&r.out), "\n"), field, p->memory);
+    run_done(&r);
+    return true;
+}
+
+bool postconf_list(const struct postconf *p, const char *option, char **ret, struct fault *why)
+{
+    const char *argv[POSTCONF_ARGUMENTS] = { NULL };
+    struct run r;
+
+    argv[begin(p, argv)] = option;
+    if (!ask(argv, &r, why))
+        return false;
+    *ret = text_give(&r.out);
     run_done(&r);
     return true;
 }

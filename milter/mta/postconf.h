@@ -14,7 +14,12 @@ struct postconf {
 
 enum { POSTCONF_ARGUMENTS = 24 };
 
-/* Finds postconf(1): beside the `postmap` setting, else in the usual folders. Our own PATH is never asked. */
+/*
+ * The path of one of Postfix's programs for administrators: beside the `postmap` setting, else in the usual folders. Our own
+ * PATH is never asked.
+ */
+bool postconf_program(const struct settings *set, const char *name, struct arena *memory, const char **ret, struct fault *why);
+/* Finds postconf(1). */
 bool postconf_find(const struct settings *set, struct arena *memory, struct postconf *ret, struct fault *why);
 
 /*
@@ -26,6 +31,9 @@ bool postconf_read(const struct postconf *p, bool expanded, const char *const na
 
 /* The field of a master.cf service, as `smtp/inet/chroot`; NULL: there is no such service. */
 bool postconf_service(const struct postconf *p, const char *field, const char **ret, struct fault *why);
+
+/* All that postconf(1) prints with one option (`-x`, `-Px`, `-M`), a line an item; gives it. */
+bool postconf_list(const struct postconf *p, const char *option, char **ret, struct fault *why);
 
 /* The next word of a list that commas and blanks part, braces kept together; NULL at the end. Moves *cursor. */
 const char *postconf_word(const char **cursor, struct arena *memory);

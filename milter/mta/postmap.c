@@ -64,15 +64,21 @@ bool postmap_list(const struct postmap *p, const char *table, char **ret, struct
     return true;
 }
 
-/* `/usr/sbin/postmap: fatal: ...`; the same words may stand in a warning that quotes main.cf. */
+static bool says(const char *line, const char *program)
+{
+    size_t length = strlen(program);
+
+    return strncmp(line, program, length) == 0 &&
+           (strncmp(line + length, ": fatal: ", 9) == 0 || strncmp(line + length, ": error: ", 9) == 0);
+}
+
+/* `postmap: fatal: ...`, or with its path; the same words may stand in a warning that quotes main.cf. */
 static bool gave_up(const struct postmap *p, const struct run *r)
 {
-    size_t length = strlen(p->program);
-    const char *line;
+    const char *slash = strrchr(p->program, '/'), *name = slash == NULL ? p->program : slash + 1, *line;
 
     for (line = text_words(&r->err); *line != '\0'; line += strcspn(line, "\n"), line += *line == '\n') {
-        if (strncmp(line, p->program, length) == 0 &&
-            (strncmp(line + length, ": fatal: ", 9) == 0 || strncmp(line + length, ": error: ", 9) == 0))
+        if (says(line, p->program) || says(line, name))
             return true;
     }
     return false;

@@ -9,5 +9,6 @@ import roads                    # noqa: F401
 import sts                      # noqa: F401
 import fallback                 # noqa: F401
 import command                  # noqa: F401
+import doctor                   # noqa: F401
 import load                     # noqa: F401
 import life                     # noqa: F401

@@ -1,0 +1,42 @@
+#ifndef DANELAW_MTA_DOCTOR_H
+#define DANELAW_MTA_DOCTOR_H
+
+#include "base/arena.h"
+#include "base/settings.h"
+#include "policy/ruleset.h"
+
+/*
+ * What a Postfix configuration does against us. Reads only; runs postconf(1) and postmap(1), knocks at our own sockets and
+ * asks the resolvers of resolv.conf. One thread; the caller should be root, who may read all of it.
+ */
+
+/* Of what a finding may do to mail for a mandatory partner. */
+enum doctor_severity {
+    DOCTOR_LEAK = 0,                /* it could leave unauthenticated */
+    DOCTOR_HOLD,                    /* mail waits, is held or returned without need, or not when it should be */
+    DOCTOR_HINT,                    /* nothing yet, but somebody should know */
+};
+
+struct doctor_finding {
+    enum doctor_severity severity;
+    const char *where, *what, *fix;
+};
+
+/* All texts live in memory. */
+struct doctor_report {
+    struct arena *memory;
+    struct doctor_finding *items;
+    size_t count, room;
+    size_t more;                    /* found past the ceiling, and not kept */
+    const char **unread;            /* what can't be read, and why */
+    size_t unread_count, unread_room;
+};
+
+void doctor_report_init(struct doctor_report *r);
+void doctor_report_done(struct doctor_report *r);
+const char *doctor_severity_word(enum doctor_severity s);
+
+/* Adds all findings to ret. false: Postfix can't be asked at all. */
+bool doctor_postfix(const struct settings *set, const struct ruleset *rules, struct doctor_report *ret, struct fault *why);
+
+#endif

@@ -1,0 +1,343 @@
+#include "mta/doctor_checks.h"
+
+#include "base/memory.h"
+#include "mta/maps.h"
+#include "policy/roads.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+/*
+ * Other transport tables. Postfix asks all of them for the whole address before it asks any for the domain, and all for
+ * the domain before its parents (transport(5)): an entry that is more specific than ours wins wherever its table stands,
+ * an equal one if its table stands first.
+ */
+
+enum { KEYS_BYTES_MAX = 256 * 1024 * 1024, REMOTE_KEYS_MAX = 1000 };
+
+#define SOMEBODY "danelaw-doctor"       /* a local part that nobody has */
+
+/* `d`, `.d`, `user@d` */
+static bool pattern_of(const char *key, char local[static ADDRESS_LOCAL_SIZE], struct domain *d, struct pattern *ret)
+{
+    struct address a;
+
+    if (strchr(key, '@') != NULL) {
+        address_parse(key, &a);
+        if (a.kind != ADDRESS_DOMAIN)
+            return false;
+        address_fold_local(&a, local);
+        *d = a.domain;
+        *ret = (struct pattern){ .kind = PATTERN_ADDRESS, .local = local, .domain = d->name };
+        return true;
+    }
+    if (!domain_parse(key + (*key == '.'), d, NULL))
+        return false;
+    *ret = (struct pattern){ .kind = *key == '.' ? PATTERN_BELOW : PATTERN_DOMAIN, .domain = d->name };
+    return true;
+}
+
+bool doctor_is_strict(struct doctor *d, const char *key, const char **ret_value)
+{
+    char local[ADDRESS_LOCAL_SIZE];
+    struct domain domain;
+    struct pattern p;
+    struct road road;
+    struct text value;
+
+    if (!pattern_of(key, local, &domain, &p))
+        return false;
+    road = road_of(d->rules, &p);
+    if (!road.strict || road.route == NULL)
+        return false;
+    text_init(&value, 64 * 1024);
+    sheet_value(&road, &value);
+    *ret_value = doctor_say(d, "%s", text_words(&value));
+    text_done(&value);
+    return true;
+}
+
+/* An entry that sends nothing anywhere, or only by a road that authenticates whatever it is told. */
+static bool is_harmless(const char *value, const char *ours)
+{
+    static const char *const good[] = { "error:", "retry:", "discard:", ROAD_DANE ":", ROAD_STS ":" };
+    size_t i;
+
+    for (i = 0; i < COUNT_OF(good); i++) {
+        if (strncmp(value, good[i], strlen(good[i])) == 0)
+            return true;
+    }
+    return strcmp(value, ours) == 0;
+}
+
+static int by_key(const void *a, const void *b)
+{
+    return strcmp(((const struct sheet_line *)a)->key, ((const struct sheet_line *)b)->key);
+}
+
+static bool has_key(const struct doctor *d, const char *key)
+{
+    const struct sheet_line wanted = { .key = key };
+
+    return d->sheet.count > 0 && bsearch(&wanted, d->sheet.lines, d->sheet.count, sizeof(*d->sheet.lines), by_key) != NULL;
+}
+
+/* One table of the list. */
+struct other {
+    struct doctor *d;
+    const struct doctor_place *place;
+    const char *word, *table;               /* as written; without proxy: */
+    bool before;                            /* ours */
+    struct doctor_keys keys;
+};
+
+/* Lines `key<TAB>value`, each judged; asked: they answer what we asked as if it were mail. */
+static void judge_lines(struct other *o, char *lines, bool asked)
+{
+    char *line, *next, *value;
+    const char *ours;
+
+    for (line = lines; *line != '\0'; line = next) {
+        next = line + strcspn(line, "\n");
+        if (*next == '\n')
+            *next++ = '\0';
+        value = line + strcspn(line, "\t");
+        if (*value == '\0')
+            continue;
+        *value++ = '\0';
+        if ((o->before || asked || !has_key(o->d, line)) && doctor_is_strict(o->d, line, &ours) && !is_harmless(value, ours))
+            doctor_keys_add(&o->keys, line);
+    }
+}
+
+static void cannot_read(struct other *o, const struct fault *why)
+{
+    if (geteuid() == 0 && maps_can_list(o->table))
+        doctor_find(o->d, DOCTOR_HOLD, o->place->where,
+                    doctor_say(o->d, "%s can't be read, and Postfix defers all mail: %s", o->word, why->text),
+                    doctor_say(o->d, "postmap %s", o->table));
+    else
+        doctor_unread(o->d, doctor_say(o->d, "%s: %s", o->place->where, why->text));
+}
+
+static void read_listed(struct other *o)
+{
+    AUTO(free) char *lines = NULL;
+    struct fault why;
+
+    if (maps_list(&o->d->postmap, o->table, &lines, &why))
+        judge_lines(o, lines, false);
+    else
+        cannot_read(o, &why);
+}
+
+/* A key as mail would have it: tables that don't know domains are asked for somebody there. */
+static void put_question(const char *key, bool domains, struct text *ret)
+{
+    if (domains || strchr(key, '@') != NULL)
+        text_print(ret, "%s\n", key);
+    else
+        text_print(ret, *key == '.' ? SOMEBODY "@" SOMEBODY "%s\n" : SOMEBODY "@%s\n", key);
+}
+
+static size_t put_questions(struct other *o, size_t most, struct text *ret)
+{
+    bool domains = maps_asked_for_domains(o->table);
+    const char *ours;
+    size_t i, count = 0;
+
+    for (i = 0; i < o->d->sheet.count; i++) {
+        const char *key = o->d->sheet.lines[i].key;
+
+        if (!doctor_is_strict(o->d, key, &ours) || (!o->before && domains))
+            continue;               /* where ours stands first, it has answered */
+        if (count++ < most)
+            put_question(key, domains, ret);
+    }
+    return count;
+}
+
+static bool is_local(const char *table)
+{
+    return strncmp(table, "regexp:", 7) == 0 || strncmp(table, "pcre:", 5) == 0 || strncmp(table, "static:", 7) == 0 ||
+           strncmp(table, "cidr:", 5) == 0;
+}
+
+static void ask(struct other *o)
+{
+    size_t most = is_local(o->table) ? SIZE_MAX : REMOTE_KEYS_MAX;
+    AUTO(free) char *lines = NULL;
+    struct fault why;
+    struct text keys;
+    size_t count;
+
+    text_init(&keys, KEYS_BYTES_MAX);
+    count = put_questions(o, most, &keys);
+    if (count > 0 && !postmap_query(&o->d->postmap, o->table, &keys, &lines, &why))
+        cannot_read(o, &why);
+    else if (count > 0)
+        judge_lines(o, lines, true);
+    text_done(&keys);
+    if (!is_local(o->table))
+        doctor_find(o->d, DOCTOR_HINT, o->place->where,
+                    count > most ? doctor_say(o->d, "%s can't be listed, and was only asked for the first %d of %zu keys; "
+                                              "an entry for a whole address in it would win over Danelaw's table", o->word,
+                                              REMOTE_KEYS_MAX, count)
+                                 : doctor_say(o->d, "%s can't be listed; an entry for a whole address in it would win over "
+                                              "Danelaw's table", o->word),
+                    doctor_say(o->d, "see to it that %s has no entry for an address of a mandatory connector's", o->word));
+}
+
+static void check_other(struct other *o)
+{
+    doctor_keys_init(&o->keys);
+    if (maps_can_list(o->table))
+        read_listed(o);
+    else
+        ask(o);
+    if (o->keys.count > 0)
+        doctor_find(o->d, DOCTOR_LEAK, o->place->where,
+                    doctor_say(o->d, "%s answers before Danelaw's table for mandatory connectors: %s", o->word,
+                               doctor_keys_give(o->d, &o->keys)),
+                    o->before ? doctor_say(o->d, "take these entries out of %s, or put it behind %s", o->word, o->d->table)
+                              : doctor_say(o->d, "take these entries out of %s", o->word));
+    text_done(&o->keys.text);
+}
+
+static bool is_ours(const struct doctor *d, const char *table)
+{
+    const char *path = strchr(table, ':');
+
+    return path != NULL && strcmp(path + 1, d->table_path) == 0;
+}
+
+static bool stands_behind(const struct doctor *d, const char *list)
+{
+    const char *word;
+
+    while ((word = postconf_word(&list, d->memory)) != NULL) {
+        if (is_ours(d, maps_behind_proxy(word)))
+            return true;
+    }
+    return false;
+}
+
+static void check_list(struct doctor *d, const struct doctor_place *place)
+{
+    const char *list = place->value, *word;
+
+    while ((word = postconf_word(&list, d->memory)) != NULL) {
+        struct other o = { .d = d, .place = place, .word = word, .table = maps_behind_proxy(word) };
+
+        if (strchr(word, ':') == NULL || is_ours(d, o.table))
+            continue;
+        o.before = stands_behind(d, list);
+        check_other(&o);
+    }
+}
+
+/* `*` in a table comes after all our lines, but before default_transport. */
+static void check_star(struct doctor *d, const struct doctor_place *place, const char *wanted)
+{
+    const char *list = place->value, *word;
+    struct fault why;
+    struct text star;
+
+    text_init(&star, 16);
+    text_put(&star, "*\n");
+    while ((word = postconf_word(&list, d->memory)) != NULL) {
+        AUTO(free) char *answer = NULL;
+
+        if (strchr(word, ':') == NULL || is_ours(d, maps_behind_proxy(word)))
+            continue;
+        if (postmap_query(&d->postmap, maps_behind_proxy(word), &star, &answer, &why) && *answer != '\0' &&
+            !is_harmless(answer + strcspn(answer, "\t") + (strchr(answer, '\t') != NULL), wanted))
+            doctor_find(d, DOCTOR_LEAK, place->where,
+                        doctor_say(d, "%s has an entry for \"*\", that wins over default_transport, the road of the connector "
+                                      "for everyone", word), doctor_say(d, "take \"*\" out of %s", word));
+    }
+    text_done(&star);
+}
+
+/* Where a mandatory connector covers everyone, the default is its road. */
+static void check_default(struct doctor *d, const char *wanted)
+{
+    struct doctor_place place;
+    size_t cursor = 0;
+
+    while (doctor_next_place(d, "default_transport", &cursor, &place)) {
+        if ((place.service == NULL || strcmp(place.service->command, "trivial-rewrite") == 0) &&
+            strcmp(place.value, wanted) != 0 && !is_harmless(place.value, wanted) && strcmp(place.value, ROAD_DANE) != 0)
+            doctor_find(d, DOCTOR_LEAK, place.where,
+                        doctor_say(d, "a mandatory connector covers \"*\", but mail without a line of its own takes \"%.200s\"",
+                                   place.value), doctor_say(d, "default_transport = %s", wanted));
+    }
+    cursor = 0;
+    while (doctor_next_place(d, "sender_dependent_default_transport_maps", &cursor, &place)) {
+        if (*place.value != '\0' && (place.service == NULL || strcmp(place.service->command, "trivial-rewrite") == 0))
+            doctor_find(d, DOCTOR_LEAK, place.where, "a mandatory connector covers \"*\", but these senders' mail takes another "
+                        "transport than default_transport", "sender_dependent_default_transport_maps =");
+    }
+}
+
+static void check_relay_hosts(struct doctor *d)
+{
+    static const char *const names[] = { "relayhost", "sender_dependent_relayhost_maps" };
+    size_t i;
+
+    for (i = 0; i < COUNT_OF(names); i++) {
+        const char *value = doctor_value(d, NULL, names[i]);
+
+        if (*value != '\0')
+            doctor_find(d, DOCTOR_HINT, doctor_say(d, "main.cf: %s", names[i]),
+                        doctor_say(d, "a mandatory connector covers \"*\", and %.200s is then the host that is authenticated, not "
+                                      "the partner's", value), doctor_say(d, "%s =", names[i]));
+    }
+}
+
+static const char *everyones_transport(struct doctor *d)
+{
+    struct road road = road_of_everyone(d->rules);
+    const char *kept;
+    struct text value;
+
+    if (!road.strict || road.route == NULL)
+        return NULL;
+    text_init(&value, 64 * 1024);
+    sheet_value(&road, &value);
+    kept = doctor_say(d, "%s", text_words(&value));
+    text_done(&value);
+    return kept[strlen(kept) - 1] == ':' ? arena_bytes(d->memory, kept, strlen(kept) - 1) : kept;
+}
+
+/* Probes for reject_unverified_recipient are mail, too, if without a body. */
+static void check_probes(struct doctor *d)
+{
+    const char *maps = doctor_value(d, NULL, "address_verify_transport_maps");
+
+    if (*maps != '\0' && !stands_behind(d, maps))
+        doctor_find(d, DOCTOR_HINT, "main.cf: address_verify_transport_maps",
+                    "probes that verify addresses go past Danelaw's roads, and show a partner's addresses on the way",
+                    "address_verify_transport_maps = $transport_maps");
+}
+
+void doctor_transports(struct doctor *d)
+{
+    const char *everyone = everyones_transport(d);
+    struct doctor_place place;
+    size_t cursor = 0;
+
+    while (doctor_next_place(d, "transport_maps", &cursor, &place)) {
+        if (place.service != NULL && strcmp(place.service->command, "trivial-rewrite") != 0)
+            continue;
+        check_list(d, &place);
+        if (everyone != NULL)
+            check_star(d, &place, everyone);
+    }
+    if (everyone != NULL) {
+        check_default(d, everyone);
+        check_relay_hosts(d);
+    }
+    check_probes(d);
+}
