@@ -14,6 +14,7 @@
 #include "server/milter.h"
 #include "server/socketmap.h"
 #include "steward.h"
+#include "store/holds.h"
 #include "store/policies.h"
 #include "store/store.h"
 #include "store/trace.h"
@@ -42,6 +43,7 @@ struct house {
     struct identity who;
     struct store *store;
     struct policies *policies;
+    struct holds *holds;
     struct trace *trace;
     struct engine *engine;
     struct event_base *loop;
@@ -237,8 +239,9 @@ static bool open_rooms(struct house *h, const char *config_path, struct fault *w
     log_info("danelawd " PACKAGE_VERSION " starts with %zu connectors", ruleset_count(h->config->rules));
     h->store = store_open(set);
     h->policies = policies_open(h->store, set->sts.entries, (int64_t)clock_wall());
+    h->holds = holds_open(h->store, HOLDS_MOST, (int64_t)clock_wall());
     h->trace = trace_open(h->store, set->store.trace_days);
-    h->engine = engine_open(set, lookup, &(struct engine_memory){ .policies = h->policies, .trace = h->trace },
+    h->engine = engine_open(set, lookup, &(struct engine_memory){ .policies = h->policies, .holds = h->holds, .trace = h->trace },
                             h->config->rules);
     ruleset_unref(take(h->config->rules));      /* the engine's from here on, so that a reload can let them go */
     engine_tables(h->engine, false);            /* until the steward has seen to them */
@@ -249,7 +252,7 @@ static bool open_rooms(struct house *h, const char *config_path, struct fault *w
     if (h->loop == NULL)
         mem_out();
     h->hooks = (struct control_hooks){ .self = h, .reload = reload_hook, .status = status_hook,
-                                         .store = h->store, .policies = h->policies, .trace = h->trace };
+                                         .store = h->store, .policies = h->policies, .holds = h->holds, .trace = h->trace };
     h->map = socketmap_open(h->loop, h->map_socket, set, h->engine);
     h->control = control_open(h->loop, h->control_socket, h->engine, &h->hooks);
     h->reload_signal = event_new(h->loop, h->signals, EV_READ | EV_PERSIST, on_reload_signal, h);
@@ -273,6 +276,7 @@ static void close_rooms(struct house *h)
     engine_close(h->engine);
     control_close(h->control);                  /* its clerk reads from the store */
     trace_close(h->trace);
+    holds_close(h->holds);
     policies_close(h->policies);
     store_close(h->store);
     control_close(h->control);

@@ -17,7 +17,7 @@ BEGIN {
     leans["mta"]    = "base policy"
     leans["engine"] = "base policy lookup store"
     leans["server"] = "base policy store engine"
-    leans["cli"]    = "base policy config lookup mta engine"
+    leans["cli"]    = "base policy config lookup store mta engine"
 }
 
 FNR == 1 {

@@ -85,6 +85,8 @@ static void status_item(struct daemon_reader *self, const json_t *item)
     field_resolver(json_object_get(item, "resolver"));
     field_store(item);
     field_tables(json_object_get(item, "tables"));
+    if (json_is_integer(json_object_get(item, "held")))
+        field_number("held", json_object_get(item, "held"));
     puts("since its start");
     json_object_foreach((json_t *)(uintptr_t)counters, name, value) {
         printf("  %-19s %lld\n", name, (long long)json_integer_value(value));

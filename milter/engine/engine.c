@@ -46,6 +46,7 @@ struct engine *engine_open(const struct settings *set, struct lookup *lookup, co
     e->set = set;
     e->lookup = lookup;
     e->policies = memory->policies;
+    e->holds = memory->holds;
     e->trace = memory->trace;
     e->counters = memory->counters;
     e->cache = cache_new(CACHE_ENTRIES);
@@ -240,6 +241,23 @@ static void judge(struct engine *e, const struct question *q, int64_t deadline_m
         evidence_unref(found[i]);
 }
 
+/*
+ * A refusal is what the hold clock counts, and once it has run out the refusal is for good; whatever is accepted by decision ends
+ * it. A hold whose mail is taken does neither: the road holds it.
+ */
+static void keep_time(struct engine *e, const struct question *q, struct answer *a)
+{
+    const struct hold_key key = { .connector = a->connector->name, .sender = &q->from, .recipient = &q->to };
+
+    if (e->holds == NULL || a->connector->is_default)
+        return;
+    if (a->decision.verdict != VERDICT_HOLD)
+        holds_end(e->holds, &key);
+    else if (a->refuse &&
+             holds_note(e->holds, &key, a->decision.reason, a->connector->hold, a->at / 1000) == HOLD_EXPIRED)
+        a->decision.verdict = VERDICT_BOUNCE;
+}
+
 /* One line of the log. */
 static void say(const struct record *r, const char *policy)
 {
@@ -306,6 +324,7 @@ void engine_ask_by(struct engine *e, const struct question *q, int64_t deadline_
     atomic_fetch_add(&e->asked, 1);
     judge(e, q, deadline_ms, ret);
     ret->refuse = ret->decision.verdict == VERDICT_HOLD && hold_refuses(ret->connector, q->audience);
+    keep_time(e, q, ret);
     ret->took_ms = clock_ms() - start;
     engine_leave(e, today);
 }

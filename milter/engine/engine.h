@@ -65,6 +65,7 @@ struct engine_status {
 /* What is remembered for longer than a question. All is borrowed; NULL: nothing of the kind is kept. */
 struct engine_memory {
     struct policies *policies;
+    struct holds *holds;            /* NULL: what is held never bounces */
     struct trace *trace;
     struct counters *counters;
 };

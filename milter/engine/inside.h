@@ -7,6 +7,7 @@
 #include "engine/engine.h"
 #include "store/cache.h"
 #include "store/counters.h"
+#include "store/holds.h"
 #include "store/policies.h"
 #include "store/trace.h"
 
@@ -22,6 +23,7 @@ struct engine {
     const struct settings *set;             /* frozen */
     struct lookup *lookup;
     struct policies *policies;              /* borrowed */
+    struct holds *holds;                    /* borrowed, or NULL */
     struct trace *trace;                    /* borrowed, or NULL */
     struct counters *counters;              /* borrowed, or NULL */
     struct cache *cache, *sts;              /* the two halves: by next hop, and by policy domain */

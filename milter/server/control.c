@@ -5,6 +5,7 @@
 #include "base/memory.h"
 #include "base/thread.h"
 #include "server/clerk.h"
+#include "server/held.h"
 #include "server/recall.h"
 #include "server/report.h"
 #include "server/trace_list.h"
@@ -76,6 +77,7 @@ struct client {
     struct ruleset *rules;              /* or NULL */
     size_t next_rule;
     struct recall *recall;              /* or NULL */
+    struct held_list *held;             /* or NULL */
     struct clerk_reading *reading;      /* or NULL */
     size_t sent;                        /* items of the list */
     const char *nothing;                /* what to say, with exit 1, where the list is empty; or NULL */
@@ -187,6 +189,7 @@ static void client_free(struct client *client)
         client->job->client = NULL;
     ruleset_unref(client->rules);
     recall_free(client->recall);
+    held_free(client->held);
     clerk_end(client->reading);
     bufferevent_free(client->wire);
     free(client);
@@ -424,10 +427,49 @@ static void verb_trace(struct client *client, const json_t *request)
         begin_reading(client, source);
 }
 
+static json_t *next_held(struct client *client)
+{
+    return held_next(client->held);
+}
+
+static void forget_held(struct client *client, const json_t *request)
+{
+    struct fault why;
+    json_t *item;
+
+    if (!client->trusted) {
+        finish(client, EXIT_FAILURE, only_trusted);
+        return;
+    }
+    if (!held_forget(client->control->hooks.holds, request, &item, &why)) {
+        finish(client, EXIT_FAILURE + 1, why.text);
+        return;
+    }
+    send_item(client, item);
+    finish(client, EX_OK, NULL);
+}
+
+static void verb_held(struct client *client, const json_t *request)
+{
+    const char *what = member(request, "what");
+
+    if (client->control->hooks.holds == NULL) {
+        finish(client, EXIT_FAILURE, "no hold clocks are kept");
+    } else if (strcmp(what, "list") == 0) {
+        client->held = held_list(client->control->hooks.holds);
+        begin_list(client, next_held);
+    } else if (strcmp(what, "forget") == 0) {
+        forget_held(client, request);
+    } else {
+        finish(client, EXIT_FAILURE + 1, "this daemon can list or forget what is held");
+    }
+}
+
 static void verb_status(struct client *client, const json_t *request)
 {
     struct control *c = client->control;
     struct report_house house = { .store = c->hooks.store, .policies = c->hooks.policies, .trace = c->hooks.trace,
+                                  .holds = c->hooks.holds,
                                    .tables_good = true };
     char why[512] = "";
     json_t *item;
@@ -464,6 +506,7 @@ static const struct {
     { "connectors", verb_connectors, false },
     { "cache", verb_cache, false },     /* but to flush is a change */
     { "trace", verb_trace, false },
+    { "held", verb_held, false },       /* but to forget is a change */
     { "status", verb_status, false },
     { "reload", verb_reload, true },
 };

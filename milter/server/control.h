@@ -12,6 +12,7 @@ struct control_job;
 struct store;
 struct policies;
 struct trace;
+struct holds;
 
 /* What the daemon does for the command besides answering; called on the loop thread, must not block. */
 struct control_hooks {
@@ -23,6 +24,7 @@ struct control_hooks {
     struct store *store;            /* what it looks into; each may be NULL */
     struct policies *policies;
     struct trace *trace;
+    struct holds *holds;
 };
 
 /*

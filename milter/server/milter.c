@@ -270,7 +270,8 @@ static void double_percents(const char *text, char *ret, size_t size)
     ret[at] = '\0';
 }
 
-static sfsistat tempfail(SMFICTX *ctx, const struct answer *a)
+/* For now, or for good where the hold has run out. */
+static sfsistat refuse(SMFICTX *ctx, const struct answer *a)
 {
     char text[2 * REPLY_TEXT_MAX + 3];
     struct reply reply;
@@ -279,10 +280,12 @@ static sfsistat tempfail(SMFICTX *ctx, const struct answer *a)
         reply_resolver(a->connector, a->hop.host.name, &reply);
     else
         reply_hold(a->decision.reason, a->connector, a->hop.host.name, &reply);
+    if (a->decision.verdict == VERDICT_BOUNCE)
+        reply_give_up(a->decision.reason, a->connector, &reply);
     double_percents(reply.text, text, sizeof(text));
     if (smfi_setreply(ctx, (char *)(uintptr_t)reply.code, (char *)(uintptr_t)reply.enhanced, text) != MI_SUCCESS)
         log_warning("libmilter refused a reply text: %s", reply.text);
-    return SMFIS_TEMPFAIL;
+    return *reply.code == '5' ? SMFIS_REJECT : SMFIS_TEMPFAIL;
 }
 
 /* The budget is the message's: many recipients with dead DNS together wait no longer than one. */
@@ -330,7 +333,7 @@ static sfsistat judge_recipient(SMFICTX *ctx, char **arguments)
     }
     ask(s, &to, audience_of(ctx, s, mailer), &answer);
     if (answer.refuse)
-        reply = tempfail(ctx, &answer);
+        reply = refuse(ctx, &answer);
     else
         check_road(&answer, &to, mailer, macro(ctx, "i"));
     if (reply == SMFIS_CONTINUE)

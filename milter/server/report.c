@@ -3,6 +3,7 @@
 #include "base/clock.h"
 #include "base/memory.h"
 #include "policy/decide.h"
+#include "store/holds.h"
 #include "store/policies.h"
 #include "store/store.h"
 #include "store/trace.h"
@@ -260,7 +261,8 @@ json_t *report_status(struct engine *e, const struct report_house *house, int *r
     json_object_set_new(item, "tables", tables_item(house));
     json_object_set_new(item, "policies",
                         house->policies == NULL ? json_null() : json_integer((json_int_t)policies_count(house->policies)));
-    json_object_set_new(item, "held", json_null());
+    json_object_set_new(item, "held", house->holds == NULL ? json_null() :
+                        json_integer((json_int_t)holds_count(house->holds, (int64_t)clock_wall())));
     json_object_set_new(item, "counters", counters_item(&now));
     ruleset_unref(rules);
     if (!house->tables_good || !store_good || (now.resolver_checked && !now.resolver_proven))

@@ -8,6 +8,7 @@
 struct store;
 struct policies;
 struct trace;
+struct holds;
 
 /*
  * What the daemon knows, as items of danelaw(1) with the keys of its manual. Each gives a JSON object. They look at the
@@ -23,6 +24,7 @@ json_t *report_match(struct engine *e, const struct connector *c, const struct a
 struct report_house {
     struct store *store;                /* or NULL */
     struct policies *policies;          /* or NULL */
+    struct holds *holds;                /* or NULL */
     struct trace *trace;                /* or NULL */
     int64_t uptime_s;
     bool tables_good;
