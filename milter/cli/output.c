@@ -12,6 +12,7 @@ struct table {
     struct arena *memory;
     size_t columns, shrinking, rows, room;
     const char **cells;                 /* the headings first */
+    size_t widths[TABLE_COLUMNS_MAX];   /* so far */
 };
 
 void output_json(const json_t *item)
@@ -188,24 +189,33 @@ static void print_cell(const char *text, size_t width, bool last)
         printf("%*s", (int)(width - put + 2), "");
 }
 
-void table_print(const struct table *t)
+void table_print(struct table *t)
 {
-    size_t widths[TABLE_COLUMNS_MAX] = { 0 }, row, i;
+    size_t widths[TABLE_COLUMNS_MAX], row, i;
 
     for (row = 0; row < t->rows; row++) {
         for (i = 0; i < t->columns; i++) {
             size_t width = width_of(t->cells[row * t->columns + i]);
 
-            if (width > widths[i])
-                widths[i] = width;
+            if (width > t->widths[i])
+                t->widths[i] = width;
         }
     }
+    memcpy(widths, t->widths, sizeof(widths));
     shrink(t, widths);
     for (row = 0; row < t->rows; row++) {
         for (i = 0; i < t->columns; i++)
             print_cell(t->cells[row * t->columns + i], widths[i], i + 1 == t->columns);
         putchar('\n');
     }
+}
+
+void table_flush(struct table *t)
+{
+    table_print(t);
+    arena_free(t->memory);
+    t->memory = arena_new();
+    t->rows = 0;
 }
 
 void table_free(struct table *t)

@@ -26,12 +26,14 @@ char *output_list(const json_t *list, const char *otherwise);
 /* A table whose columns are as wide as they need to be; of those that may shrink the widest give way to the page. */
 struct table;
 
-enum { TABLE_COLUMNS_MAX = 8 };
+enum { TABLE_COLUMNS_MAX = 10 };
 
 /* headings ends with NULL; the first `shrinking` columns may be cut. */
 struct table *table_new(const char *const headings[], size_t shrinking);
 void table_add(struct table *t, const char *const cells[]);     /* copies */
-void table_print(const struct table *t);
+void table_print(struct table *t);
+/* The same, and forgets the rows, so that more can follow below them without headings. */
+void table_flush(struct table *t);
 void table_free(struct table *t);
 
 #endif
