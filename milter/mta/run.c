@@ -14,7 +14,8 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { SAID_MAX = 64 * 1024 * 1024, COMPLAINT_MAX = 256 * 1024, SLICE_MS = 50 };
+/* What one turn reads is more than a pipe holds, so that the last turn after a program's end leaves nothing in it. */
+enum { SAID_MAX = 64 * 1024 * 1024, COMPLAINT_MAX = 256 * 1024, TURN_MAX = 1024 * 1024, SLICE_MS = 50 };
 
 unsigned run_limit_seconds = 60;
 
@@ -115,8 +116,9 @@ static void drain(int *fd, struct text *ret)
 {
     char some[16 * 1024];
     ssize_t got = 1;
+    size_t total;
 
-    while (*fd >= 0 && got > 0 && !ret->full) {
+    for (total = 0; *fd >= 0 && got > 0 && !ret->full && total < TURN_MAX; total += got > 0 ? (size_t)got : 0) {
         got = read(*fd, some, sizeof(some));
         if (got > 0)
             text_add(ret, some, (size_t)got);
@@ -163,26 +165,73 @@ static bool judge(const struct talk *t, const char *name, const struct run *r, s
     return true;
 }
 
-bool run_program(const char *const argv[], const char *input, size_t length, struct run *ret, struct fault *why)
+/* Gives the whole lines on, and keeps what is left of one. */
+static void hand_on(struct text *said, struct run_reader *reader)
 {
-    int64_t until = clock_ms() + (int64_t)run_limit_seconds * 1000;
-    struct talk t = { .input = input, .left = length, .status = -1 };
+    char *at = said->bytes, *end;
+    size_t left = said->length;
+
+    while (left > 0 && (end = memchr(at, '\n', left)) != NULL) {
+        *end = '\0';
+        reader->line(reader, at, (size_t)(end - at));
+        left -= (size_t)(end - at) + 1;
+        at = end + 1;
+    }
+    if (left == said->length)
+        return;
+    memmove(said->bytes, at, left);
+    said->bytes[left] = '\0';
+    said->length = left;
+}
+
+/* reader or NULL: who takes the output meanwhile; then only silence has a limit. */
+static void converse(struct talk *t, struct run_reader *reader, struct run *ret)
+{
+    const int64_t patience = (int64_t)run_limit_seconds * 1000;
+    int64_t until = clock_ms() + patience;
+    size_t before;
+
+    while (!t->ended && !ret->out.full && !ret->err.full && clock_ms() < until) {
+        before = ret->out.length;
+        listen_to(t, ret);
+        if (reader != NULL && ret->out.length > before) {
+            hand_on(&ret->out, reader);
+            until = clock_ms() + patience;
+        }
+    }
+}
+
+static bool run_to_end(const char *const argv[], struct talk *t, struct run_reader *reader, struct run *ret, struct fault *why)
+{
     bool good;
 
     text_init(&ret->out, SAID_MAX);
     text_init(&ret->err, COMPLAINT_MAX);
     ret->code = -1;
-    if (!start(argv, &t, why))
+    if (!start(argv, t, why))
         return false;
-    while (!t.ended && !ret->out.full && !ret->err.full && clock_ms() < until)
-        listen_to(&t, ret);
-    good = judge(&t, argv[0], ret, why);
-    finish(&t);
+    converse(t, reader, ret);
+    good = judge(t, argv[0], ret, why);
+    finish(t);
     if (good)
-        ret->code = WEXITSTATUS(t.status);
+        ret->code = WEXITSTATUS(t->status);
     else
         run_done(ret);
     return good;
+}
+
+bool run_program(const char *const argv[], const char *input, size_t length, struct run *ret, struct fault *why)
+{
+    struct talk t = { .input = input, .left = length, .status = -1 };
+
+    return run_to_end(argv, &t, NULL, ret, why);
+}
+
+bool run_lines(const char *const argv[], struct run_reader *reader, struct run *ret, struct fault *why)
+{
+    struct talk t = { .status = -1 };
+
+    return run_to_end(argv, &t, reader, ret, why);
 }
 
 void run_done(struct run *r)

@@ -397,6 +397,57 @@ bool tables_current(const struct settings *set, const struct ruleset *rules, str
     return good;
 }
 
+bool tables_own(const struct settings *set, struct arena *memory, struct tables_own *ret, struct fault *why)
+{
+    struct draft d;
+    struct postconf conf;
+    bool good;
+
+    draft_init(&d, set);
+    good = ask_postfix(&d, set, &conf, why);
+    conf.memory = memory;
+    good = good && own_read(&conf, &d.postmap, NULL, NULL, ret, why);
+    draft_done(&d);
+    return good;
+}
+
+static int by_domain(const void *a, const void *b)
+{
+    return strcmp(a, *(const char *const *)b);
+}
+
+static bool has_key(const struct tables_own *own, const char *key)
+{
+    return own->count > 0 && bsearch(key, own->domains, own->count, sizeof(*own->domains), by_domain) != NULL;
+}
+
+bool tables_own_has(const struct tables_own *own, const char *domain)
+{
+    char below[1 + sizeof(((struct domain *)NULL)->name)];
+    const char *parent;
+
+    if (has_key(own, domain))
+        return true;
+    for (parent = domain_parent(domain); parent != NULL; parent = domain_parent(parent)) {
+        snprintf(below, sizeof(below), ".%s", parent);
+        if (has_key(own, below))
+            return true;
+    }
+    return false;
+}
+
+bool tables_there(const struct settings *set)
+{
+    struct stat seen;
+    struct draft d;
+    bool there;
+
+    draft_init(&d, set);
+    there = lstat(d.path, &seen) == 0 || errno != ENOENT;
+    draft_done(&d);
+    return there;
+}
+
 bool tables_name(const struct settings *set, struct text *ret, struct fault *why)
 {
     struct postconf conf;

@@ -1,6 +1,7 @@
 #ifndef DANELAW_MTA_TABLES_H
 #define DANELAW_MTA_TABLES_H
 
+#include "base/arena.h"
 #include "base/settings.h"
 #include "base/text.h"
 #include "policy/ruleset.h"
@@ -27,6 +28,14 @@ bool tables_write(const struct settings *set, const struct ruleset *rules, bool 
 
 /* Whether the table is what tables_write would make. false: it is not, or that can't be told; why says so. */
 bool tables_current(const struct settings *set, const struct ruleset *rules, struct fault *why);
+
+/* All domains that Postfix itself delivers, aliases or relays for, sorted: no mail of theirs is on our roads. Lives in memory. */
+bool tables_own(const struct settings *set, struct arena *memory, struct tables_own *ret, struct fault *why);
+/* Whether a domain is one of them. Pure. */
+bool tables_own_has(const struct tables_own *own, const char *domain);
+
+/* Whether there is a table at all, current or not. */
+bool tables_there(const struct settings *set);
 
 /* The table as Postfix names it: `hash:/var/lib/danelaw/postfix/transport`. */
 bool tables_name(const struct settings *set, struct text *ret, struct fault *why);

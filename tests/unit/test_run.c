@@ -51,11 +51,44 @@ static void input_larger_than_any_buffer_comes_back_whole(void **state)
     run_done(&r);
 }
 
+struct counter {
+    struct run_reader reader;
+    size_t lines, octets;
+    char last[16];
+};
+
+static void count_line(struct run_reader *reader, const char *line, size_t length)
+{
+    struct counter *c = (struct counter *)reader;
+
+    assert_int_equal(strlen(line), length);
+    c->lines++;
+    c->octets += length + 1;
+    if (length < sizeof(c->last))
+        memcpy(c->last, line, length + 1);
+}
+
+static void lines_come_one_by_one_however_many_there_are(void **state)
+{
+    const char *much[] = { "/bin/sh", "-c", "yes \"$(printf %0999d 7)\" | head -n 80000; echo; echo end; printf rest; exit 3", NULL };
+    struct counter c = { .reader.line = count_line };
+    struct run r;
+
+    (void)state;
+    assert_true(run_lines(much, &c.reader, &r, NULL));
+    assert_int_equal(r.code, 3);
+    assert_int_equal(c.lines, 80002);                               /* what has no end is no line */
+    assert_int_equal(c.octets, 80000 * 1000 + 5);                   /* more than run_program() would read */
+    assert_string_equal(c.last, "end");
+    run_done(&r);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(programs_get_a_clean_start),
         cmocka_unit_test(input_larger_than_any_buffer_comes_back_whole),
+        cmocka_unit_test(lines_come_one_by_one_however_many_there_are),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
