@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <libconfig.h>
 #include <libgen.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/time.h>
@@ -71,29 +72,61 @@ static int unreachable(const char *path, int error)
     return cli_fail(CLI_UNREACHABLE, "%s: %s; is danelawd running?", path, strerror(error));
 }
 
-/* The connected descriptor, or -1 with ret_exit. */
-static int reach(const char *spoken, int *ret_exit)
+/* false: no socket can be called so. */
+static bool address_of(const char *spoken, struct sockaddr_un *ret)
 {
-    const struct timeval patience = { .tv_sec = ANSWER_SECONDS };
-    struct sockaddr_un to = { .sun_family = AF_UNIX };
     const char *path = spoken;
-    int fd;
 
     if (strncmp(path, "unix:", 5) == 0)
         path += 5;
     else if (strncmp(path, "local:", 6) == 0)
         path += 6;
-    if (path[0] != '/' || strlen(path) >= sizeof(to.sun_path)) {
+    *ret = (struct sockaddr_un){ .sun_family = AF_UNIX };
+    if (path[0] != '/' || strlen(path) >= sizeof(ret->sun_path))
+        return false;
+    strcpy(ret->sun_path, path);
+    return true;
+}
+
+/* The connected descriptor, or -1 with errno. */
+static int dial(const struct sockaddr_un *to)
+{
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0), error;
+
+    if (fd >= 0 && connect(fd, (const struct sockaddr *)to, sizeof(*to)) != 0) {
+        error = errno;
+        close(fd);
+        errno = error;
+        fd = -1;
+    }
+    return fd;
+}
+
+bool daemon_listens(const struct settings *set)
+{
+    struct sockaddr_un to;
+    int fd = address_of(set->control.socket, &to) ? dial(&to) : -1;
+
+    if (fd >= 0)
+        close(fd);
+    return fd >= 0;
+}
+
+/* The connected descriptor, or -1 with ret_exit. */
+static int reach(const char *spoken, int *ret_exit)
+{
+    const struct timeval patience = { .tv_sec = ANSWER_SECONDS };
+    struct sockaddr_un to;
+    int fd;
+
+    if (!address_of(spoken, &to)) {
         *ret_exit = cli_fail(CLI_CONFIG, "control.socket: \"%s\" is no \"unix:/path\" of at most %zu characters", spoken,
                              sizeof(to.sun_path) - 1);
         return -1;
     }
-    strcpy(to.sun_path, path);
-    fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    if (fd < 0 || connect(fd, (const struct sockaddr *)&to, sizeof(to)) != 0) {
-        *ret_exit = unreachable(path, errno);
-        if (fd >= 0)
-            close(fd);
+    fd = dial(&to);
+    if (fd < 0) {
+        *ret_exit = unreachable(to.sun_path, errno);
         return -1;
     }
     setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience));
@@ -101,11 +134,22 @@ static int reach(const char *spoken, int *ret_exit)
     return fd;
 }
 
+/* Root may act for somebody by sudo(8); the daemon writes down whom he names. */
+static void add_claim(json_t *request)
+{
+    const char *login = getenv("SUDO_USER");
+
+    if (geteuid() == 0 && login != NULL)
+        json_object_set_new(request, "sudo", output_text(login));
+}
+
 /* Takes request. */
 static bool send_request(FILE *wire, json_t *request)
 {
-    bool sent = json_dumpf(request, wire, JSON_COMPACT) == 0 && fputc('\n', wire) != EOF && fflush(wire) == 0;
+    bool sent;
 
+    add_claim(request);
+    sent = json_dumpf(request, wire, JSON_COMPACT) == 0 && fputc('\n', wire) != EOF && fflush(wire) == 0;
     json_decref(request);
     return sent;
 }
@@ -149,13 +193,11 @@ static int read_answer(const struct cli *c, FILE *wire, struct daemon_reader *re
     return done ? exit : cli_fail(CLI_TEMPORARY, "the daemon broke off its answer; its log may say why");
 }
 
-int daemon_ask(const struct cli *c, json_t *request, struct daemon_reader *reader)
+int daemon_ask_at(const struct cli *c, const char *socket, json_t *request, struct daemon_reader *reader)
 {
-    int exit = CLI_UNREACHABLE, fd;
-    AUTO(free) char *spoken = socket_setting(c, &exit);
+    int exit, fd = reach(socket, &exit);
     FILE *wire;
 
-    fd = spoken == NULL ? -1 : reach(spoken, &exit);
     if (fd < 0) {
         json_decref(request);
         return exit;
@@ -168,5 +210,16 @@ int daemon_ask(const struct cli *c, json_t *request, struct daemon_reader *reade
     else
         exit = cli_fail(CLI_TEMPORARY, "the daemon does not take the question: %s", strerror(errno));
     fclose(wire);
+    return exit;
+}
+
+int daemon_ask(const struct cli *c, json_t *request, struct daemon_reader *reader)
+{
+    int exit = CLI_UNREACHABLE;
+    AUTO(free) char *spoken = socket_setting(c, &exit);
+
+    if (spoken != NULL)
+        return daemon_ask_at(c, spoken, request, reader);
+    json_decref(request);
     return exit;
 }

@@ -16,5 +16,9 @@ struct daemon_reader {
  * CLI_UNREACHABLE, CLI_TEMPORARY, CLI_CONFIG.
  */
 int daemon_ask(const struct cli *c, json_t *request, struct daemon_reader *reader);
+/* The same where control.socket is known already, for those who ask often. */
+int daemon_ask_at(const struct cli *c, const char *socket, json_t *request, struct daemon_reader *reader);
+/* Whether somebody listens at control.socket. Says nothing. */
+bool daemon_listens(const struct settings *set);
 
 #endif

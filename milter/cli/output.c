@@ -90,6 +90,20 @@ void output_put(const char *text)
     put_some(text, (size_t)-1, (size_t)-1);
 }
 
+char *output_span(int64_t seconds, char ret[static OUTPUT_SPAN_SIZE])
+{
+    enum { MINUTE = 60, HOUR = 60 * MINUTE, DAY = 24 * HOUR };
+    long long s = seconds;
+
+    if (s >= DAY)
+        snprintf(ret, OUTPUT_SPAN_SIZE, "%lld d %lld h", s / DAY, s % DAY / HOUR);
+    else if (s >= HOUR)
+        snprintf(ret, OUTPUT_SPAN_SIZE, "%lld h %lld min", s / HOUR, s % HOUR / MINUTE);
+    else
+        snprintf(ret, OUTPUT_SPAN_SIZE, "%lld min %lld s", s / MINUTE, s % MINUTE);
+    return ret;
+}
+
 /* The length of the next line: whole words as far as the page reaches, at least one. */
 static size_t line_length(const char *text, size_t width)
 {

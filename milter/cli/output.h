@@ -10,6 +10,8 @@
  * What the command shows. Nothing that a stranger wrote reaches the terminal with control characters in it.
  */
 
+enum { OUTPUT_SPAN_SIZE = 64 };
+
 /* One line. */
 void output_json(const json_t *item);
 /* Text as JSON; bytes that are no UTF-8 become `?`. */
@@ -22,6 +24,9 @@ void output_put(const char *text);
 void output_field(const char *label, const char *text);
 /* A list of texts, parted by commas; nothing: otherwise. Gives the text. */
 char *output_list(const json_t *list, const char *otherwise);
+
+/* Seconds for people, in the two units that matter. Returns ret. */
+char *output_span(int64_t seconds, char ret[static OUTPUT_SPAN_SIZE]);
 
 /* A table whose columns are as wide as they need to be; of those that may shrink the widest give way to the page. */
 struct table;

@@ -4,19 +4,11 @@
 
 #include <stdio.h>
 
-enum { MINUTE = 60, HOUR = 60 * MINUTE, DAY = 24 * HOUR };
-
-static void field_time(const char *label, long long s)
+static void field_time(const char *label, int64_t seconds)
 {
-    char text[64];
+    char text[OUTPUT_SPAN_SIZE];
 
-    if (s >= DAY)
-        snprintf(text, sizeof(text), "%lld d %lld h", s / DAY, s % DAY / HOUR);
-    else if (s >= HOUR)
-        snprintf(text, sizeof(text), "%lld h %lld min", s / HOUR, s % HOUR / MINUTE);
-    else
-        snprintf(text, sizeof(text), "%lld min %lld s", s / MINUTE, s % MINUTE);
-    output_field(label, text);
+    output_field(label, output_span(seconds, text));
 }
 
 static void field_number(const char *label, const json_t *value)

@@ -9,6 +9,7 @@ import roads                    # noqa: F401
 import sts                      # noqa: F401
 import fallback                 # noqa: F401
 import hold                     # noqa: F401
+import sweep                    # noqa: F401
 import command                  # noqa: F401
 import doctor                   # noqa: F401
 import load                     # noqa: F401
