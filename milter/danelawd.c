@@ -10,10 +10,13 @@
 #include "lookup/lookup.h"
 #include "process.h"
 #include "server/control.h"
+#include "server/http.h"
 #include "server/listen.h"
+#include "server/metrics.h"
 #include "server/milter.h"
 #include "server/socketmap.h"
 #include "steward.h"
+#include "store/counters.h"
 #include "store/holds.h"
 #include "store/policies.h"
 #include "store/store.h"
@@ -43,6 +46,7 @@ struct house {
     struct identity who;
     struct store *store;
     struct policies *policies;
+    struct counters *counters;
     struct holds *holds;
     struct trace *trace;
     struct engine *engine;
@@ -50,10 +54,11 @@ struct house {
     pthread_t loop_thread;
     struct socketmap *map;
     struct control *control;
+    struct metrics *metrics;
     struct control_hooks hooks;
     struct steward *steward;
     struct event *reload_signal, *minute;
-    int map_socket, control_socket, signals;
+    int map_socket, control_socket, http_socket, signals;
 };
 
 static void print_help(FILE *to)
@@ -184,15 +189,27 @@ static bool open_sockets(struct house *h, struct fault *why)
            listen_open(set->control.socket, &access, &h->control_socket, why);
 }
 
+/* Mail matters more than watching it: without its port the daemon starts all the same. */
+static void open_http(struct house *h)
+{
+    const char *listen = h->config->settings.http.listen;
+    struct fault why;
+
+    if (*listen != '\0' && !http_listen(listen, &h->http_socket, &why))
+        log_warning("http: %s; there are no metrics and no health until it can be had", why.text);
+}
+
 /* Everything that wants privileges, or must come before the first thread. */
 static bool settle_in(struct house *h, const struct orders *orders, struct fault *why)
 {
     const struct settings *set = &h->config->settings;
 
     process_raise_descriptors();
-    return process_identity(set, &h->who, why) && make_folders(set, &h->who, why) &&
-           process_lock(listen_path(set->control.socket), &h->who, why) && open_sockets(h, why) &&
-           (orders->foreground || process_detach(why)) && process_write_pid(set->pid_file, why) &&
+    if (!process_identity(set, &h->who, why) || !make_folders(set, &h->who, why) ||
+        !process_lock(listen_path(set->control.socket), &h->who, why) || !open_sockets(h, why))
+        return false;
+    open_http(h);
+    return (orders->foreground || process_detach(why)) && process_write_pid(set->pid_file, why) &&
            process_become(&h->who, why);
 }
 
@@ -229,6 +246,28 @@ static void *loop_body(void *house)
     return NULL;
 }
 
+/* All that the loop serves. */
+static void open_doors(struct house *h)
+{
+    const struct settings *set = &h->config->settings;
+
+    evthread_use_pthreads();
+    h->loop = event_base_new();
+    if (h->loop == NULL)
+        mem_out();
+    h->hooks = (struct control_hooks){ .self = h, .reload = reload_hook, .status = status_hook,
+                                         .store = h->store, .policies = h->policies, .holds = h->holds, .trace = h->trace };
+    h->map = socketmap_open(h->loop, h->map_socket, set, h->engine);
+    h->control = control_open(h->loop, h->control_socket, h->engine, &h->hooks);
+    h->metrics = metrics_open(h->loop, set->http.listen, h->http_socket,
+                              &(struct metrics_sources){ h->engine, h->counters, h->map, &h->hooks });
+    h->reload_signal = event_new(h->loop, h->signals, EV_READ | EV_PERSIST, on_reload_signal, h);
+    event_add(h->reload_signal, NULL);
+    h->minute = event_new(h->loop, -1, EV_PERSIST, on_minute, h);
+    event_add(h->minute, &(struct timeval){ .tv_sec = 60 });
+    thread_start(&h->loop_thread, "doors", loop_body, h);
+}
+
 static bool open_rooms(struct house *h, const char *config_path, struct fault *why)
 {
     const struct settings *set = &h->config->settings;
@@ -239,27 +278,17 @@ static bool open_rooms(struct house *h, const char *config_path, struct fault *w
     log_info("danelawd " PACKAGE_VERSION " starts with %zu connectors", ruleset_count(h->config->rules));
     h->store = store_open(set);
     h->policies = policies_open(h->store, set->sts.entries, (int64_t)clock_wall());
+    h->counters = counters_new();
     h->holds = holds_open(h->store, HOLDS_MOST, (int64_t)clock_wall());
     h->trace = trace_open(h->store, set->store.trace_days);
-    h->engine = engine_open(set, lookup, &(struct engine_memory){ .policies = h->policies, .holds = h->holds, .trace = h->trace },
+    h->engine = engine_open(set, lookup, &(struct engine_memory){ .policies = h->policies, .holds = h->holds, .trace = h->trace,
+                                                                  .counters = h->counters },
                             h->config->rules);
     ruleset_unref(take(h->config->rules));      /* the engine's from here on, so that a reload can let them go */
     engine_tables(h->engine, false);            /* until the steward has seen to them */
     h->steward = steward_start(config_path, h->config, h->engine);
     engine_on_turn(h->engine, (struct road_hook){ .turned = steward_turn, .self = h->steward });
-    evthread_use_pthreads();
-    h->loop = event_base_new();
-    if (h->loop == NULL)
-        mem_out();
-    h->hooks = (struct control_hooks){ .self = h, .reload = reload_hook, .status = status_hook,
-                                         .store = h->store, .policies = h->policies, .holds = h->holds, .trace = h->trace };
-    h->map = socketmap_open(h->loop, h->map_socket, set, h->engine);
-    h->control = control_open(h->loop, h->control_socket, h->engine, &h->hooks);
-    h->reload_signal = event_new(h->loop, h->signals, EV_READ | EV_PERSIST, on_reload_signal, h);
-    event_add(h->reload_signal, NULL);
-    h->minute = event_new(h->loop, -1, EV_PERSIST, on_minute, h);
-    event_add(h->minute, &(struct timeval){ .tv_sec = 60 });
-    thread_start(&h->loop_thread, "doors", loop_body, h);
+    open_doors(h);
     return true;
 }
 
@@ -274,10 +303,12 @@ static void close_rooms(struct house *h)
     steward_stop(h->steward);
     milter_close();
     engine_close(h->engine);
+    metrics_close(h->metrics);
     control_close(h->control);                  /* its clerk reads from the store */
     trace_close(h->trace);
     holds_close(h->holds);
     policies_close(h->policies);
+    counters_free(h->counters);
     store_close(h->store);
     control_close(h->control);
     socketmap_close(h->map);
@@ -328,7 +359,7 @@ static void hint_at_accounts(const char *path, const struct settings *set)
 
 int main(int argc, char **argv)
 {
-    struct house house = { .map_socket = -1, .control_socket = -1 };
+    struct house house = { .map_socket = -1, .control_socket = -1, .http_socket = -1 };
     char full_path[4096];
     struct orders orders;
     int code;

@@ -140,6 +140,41 @@ static void any_socket(const struct group *g, const char *name, const void *valu
                             "its place; prefer unix:/PATH");
 }
 
+/* Where the port begins, or NULL. */
+static const char *port_of(const char *spoken)
+{
+    const char *colon = strrchr(spoken, ':');
+    unsigned long port = colon == NULL || strspn(colon + 1, "0123456789") != strlen(colon + 1) || strlen(colon + 1) > 5
+                             ? 0 : strtoul(colon + 1, NULL, 10);
+
+    return port >= 1 && port <= 65535 ? colon + 1 : NULL;
+}
+
+/* `127.0.0.1:9469`, `[::1]:9469`, `localhost:9469` */
+static void http_address(const struct group *g, const char *name, const void *value)
+{
+    const char *spoken = text_of(value), *port = port_of(spoken);
+    char host[INET6_ADDRSTRLEN + 2] = "", shown[FAULTS_SHOW_SIZE];
+    size_t length = port == NULL ? 0 : (size_t)(port - 1 - spoken);
+    unsigned char raw[sizeof(struct in6_addr)];
+    bool six, good;
+
+    if (spoken[0] == '\0')
+        return;
+    if (length > 0 && length < sizeof(host))
+        memcpy(host, spoken, length);
+    six = host[0] == '[' && host[length - 1] == ']';
+    if (six)
+        host[length - 1] = '\0';
+    good = inet_pton(six ? AF_INET6 : AF_INET, six ? host + 1 : host, raw) == 1 || strcmp(host, "localhost") == 0;
+    if (!good)
+        faults_setting(g, name, "\"%s\" is no address and port; write it as in \"127.0.0.1:9469\" or \"[::1]:9469\", or \"\" for none",
+                       faults_show(spoken, shown));
+    else if (strcmp(host, "localhost") != 0 && !(six ? IN6_IS_ADDR_LOOPBACK((const struct in6_addr *)(const void *)raw) : raw[0] == 127))
+        faults_setting_hint(g, name, "others than this host may see which partners there are, and how their mail fares; "
+                            "prefer \"127.0.0.1:9469\", or let a firewall choose who may");
+}
+
 static void socket_mode(const struct group *g, const char *name, const void *value)
 {
     if ((*(const uint32_t *)value & 02) != 0)
@@ -304,6 +339,7 @@ static const struct check checks[] = {
     { "maps", "socket_group", account },
     { "control", "socket", local_socket },
     { "control", "socket_group", account },
+    { "http", "listen", http_address },
     { "resolver", "trust_anchor_file", readable_or_empty },
     { "resolver", "trust_anchor", anchors },
     { "resolver", "forward", servers },

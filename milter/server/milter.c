@@ -16,6 +16,7 @@
 #include <libmilter/mfapi.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
 #include <strings.h>
@@ -88,6 +89,8 @@ struct session {
     int tags_seen;                  /* X-Danelaw-Route headers that the client sent */
 };
 
+static atomic_size_t session_count;
+
 static struct session *session_of(SMFICTX *ctx)
 {
     return smfi_getpriv(ctx);
@@ -102,6 +105,7 @@ static bool session_is_new(SMFICTX *ctx, struct session **ret)
         s = mem_zero(sizeof(*s));
         s->rules = engine_rules(judge);
         smfi_setpriv(ctx, s);
+        atomic_fetch_add(&session_count, 1);
     }
     *ret = s;
     return fresh;
@@ -408,6 +412,7 @@ static sfsistat on_close(SMFICTX *ctx)
     ruleset_unref(s->rules);
     free(s);
     smfi_setpriv(ctx, NULL);
+    atomic_fetch_sub(&session_count, 1);
     return SMFIS_CONTINUE;
 }
 
@@ -480,4 +485,9 @@ void milter_close(void)
     while (gate.inside > 0)
         signal_wait(&gate.empty, &gate.lock);
     mutex_unlock(&gate.lock);
+}
+
+size_t milter_sessions(void)
+{
+    return atomic_load(&session_count);
 }

@@ -16,5 +16,7 @@ bool milter_serve(struct engine *engine);
  * so that nobody waits in there.
  */
 void milter_close(void);
+/* Sessions open now. Any thread. */
+size_t milter_sessions(void);
 
 #endif

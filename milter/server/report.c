@@ -144,7 +144,7 @@ static json_t *item_of(const struct connector *c, const struct standing *s)
     json_object_set_new(item, "smtp_dane", json_string(mode_word(c->smtp_dane)));
     json_object_set_new(item, "mta_sts", json_string(mode_word(c->mta_sts)));
     json_object_set_new(item, "override", json_null());
-    json_object_set_new(item, "test_mode", json_false());
+    json_object_set_new(item, "test_mode", json_boolean(c->test_mode));
     json_object_set_new(item, "dane", s->known ? json_string(dane_word(s->dane)) : json_null());
     json_object_set_new(item, "sts", asks_sts ? json_string(sts_word(s->sts)) : json_null());
     json_object_set_new(item, "verdict", s->known ? json_string(verdict_word(d.verdict)) : json_null());
@@ -215,16 +215,14 @@ static json_t *trace_counts(struct trace *t)
                      (json_int_t)now.dropped);
 }
 
-static json_t *store_item(const struct report_house *house, bool *ret_good)
+static json_t *store_item(const struct report_house *house)
 {
     struct store_status now = { 0 };
     json_t *item;
 
-    *ret_good = true;
     if (house->store == NULL)
         return json_null();
     store_status(house->store, &now);
-    *ret_good = now.good;
     item = json_object();
     json_object_set_new(item, "good", json_boolean(now.good));
     json_object_set_new(item, "why", now.good ? json_null() : report_text(now.why.text));
@@ -245,19 +243,49 @@ static json_t *tables_item(const struct report_house *house)
     return item;
 }
 
+static void add_reason(struct text *to, const char *what, const char *why, const char *otherwise)
+{
+    char shown[512];
+
+    if (to != NULL)
+        text_print(to, "%s: %s\n", what, *why == '\0' ? otherwise : text_printable(why, false, shown, sizeof(shown)));
+}
+
+int report_health(struct engine *e, const struct report_house *house, struct text *ret_reasons)
+{
+    struct store_status store = { .good = true };
+    struct engine_status now;
+    bool good;
+
+    engine_status(e, &now);
+    if (house->store != NULL)
+        store_status(house->store, &store);
+    good = house->tables_good && store.good && (now.resolver_proven || !now.resolver_checked);
+    if (!now.resolver_checked)
+        add_reason(ret_reasons, "starting", "", "the resolver has yet to prove that it can");
+    else if (!now.resolver_proven)
+        add_reason(ret_reasons, "resolver", now.resolver_why, "can prove nothing");
+    if (!store.good)
+        add_reason(ret_reasons, "store", store.why.text, "can't be used");
+    if (!house->tables_good)
+        add_reason(ret_reasons, "tables", house->tables_why, "not written yet");
+    if (!good)
+        return EXIT_FAILURE;
+    return now.resolver_checked ? EXIT_SUCCESS : EX_TEMPFAIL;       /* just started: ask again in a moment */
+}
+
 json_t *report_status(struct engine *e, const struct report_house *house, int *ret_exit)
 {
     json_t *item = json_object();
     struct engine_status now = { 0 };
     struct ruleset *rules = engine_rules(e);
-    bool store_good;
 
     engine_status(e, &now);
     json_object_set_new(item, "version", json_string(PACKAGE_VERSION));
     json_object_set_new(item, "uptime", json_integer(house->uptime_s));
     json_object_set_new(item, "connectors", json_integer((json_int_t)ruleset_count(rules)));
     json_object_set_new(item, "resolver", resolver_item(&now));
-    json_object_set_new(item, "store", store_item(house, &store_good));
+    json_object_set_new(item, "store", store_item(house));
     json_object_set_new(item, "tables", tables_item(house));
     json_object_set_new(item, "policies",
                         house->policies == NULL ? json_null() : json_integer((json_int_t)policies_count(house->policies)));
@@ -265,9 +293,6 @@ json_t *report_status(struct engine *e, const struct report_house *house, int *r
                         json_integer((json_int_t)holds_count(house->holds, (int64_t)clock_wall())));
     json_object_set_new(item, "counters", counters_item(&now));
     ruleset_unref(rules);
-    if (!house->tables_good || !store_good || (now.resolver_checked && !now.resolver_proven))
-        *ret_exit = 1;
-    else
-        *ret_exit = now.resolver_checked ? 0 : EX_TEMPFAIL;     /* just started: ask again in a moment */
+    *ret_exit = report_health(e, house, NULL);
     return item;
 }

@@ -31,6 +31,11 @@ struct report_house {
     const char *tables_why;             /* may be empty */
 };
 
+/*
+ * Whether the daemon does its work: 0, 1 with the reasons in words, one a line, or EX_TEMPFAIL while it has just started. The
+ * one judgement for `danelaw status` and /healthz. ret_reasons: or NULL.
+ */
+int report_health(struct engine *e, const struct report_house *house, struct text *ret_reasons);
 /* Health and counters; and what `danelaw status` exits with. */
 json_t *report_status(struct engine *e, const struct report_house *house, int *ret_exit);
 

@@ -369,3 +369,8 @@ void socketmap_close(struct socketmap *m)
     mutex_done(&m->lock);
     free(m);
 }
+
+size_t socketmap_clients(const struct socketmap *m)
+{
+    return m->client_count;
+}

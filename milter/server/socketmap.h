@@ -15,5 +15,7 @@ struct socketmap;
 struct socketmap *socketmap_open(struct event_base *loop, int socket, const struct settings *set, struct engine *engine);
 /* After the engine is closed, so that no answer is on its way any more; NULL is welcome. */
 void socketmap_close(struct socketmap *m);
+/* Connections open now. */
+size_t socketmap_clients(const struct socketmap *m);
 
 #endif
