@@ -8,6 +8,7 @@
 #include "server/held.h"
 #include "server/recall.h"
 #include "server/report.h"
+#include "server/swept.h"
 #include "server/trace_list.h"
 
 #include <errno.h>
@@ -306,6 +307,16 @@ static bool read_recipient(const char *spoken, struct address *ret)
     return ret->kind == ADDRESS_DOMAIN || ret->kind == ADDRESS_LITERAL;
 }
 
+/* Where nothing is known yet, whoever asks again in a while shall know more. */
+static void search(struct engine *e, const struct address *to)
+{
+    struct text words;
+
+    text_init(&words, 4096);
+    engine_explain(e, to, &words);
+    text_done(&words);
+}
+
 static void show_match(struct client *client, const json_t *request)
 {
     struct engine *e = client->control->engine;
@@ -318,6 +329,8 @@ static void show_match(struct client *client, const json_t *request)
     }
     if (json_is_string(sender))
         address_parse(json_string_value(sender), &from);
+    if (json_is_true(json_object_get(request, "search")))
+        search(e, &to);
     send_item(client, report_match(e, ruleset_find(client->rules, &to, &from), &to));
     finish(client, EX_OK, NULL);
 }
@@ -498,6 +511,13 @@ static void verb_reload(struct client *client, const json_t *request)
     c->hooks.reload(c->hooks.self, job);
 }
 
+static void verb_swept(struct client *client, const json_t *request)
+{
+    const char *error = swept_record(client->control->engine, request);
+
+    finish(client, error == NULL ? EX_OK : EXIT_FAILURE + 1, error);
+}
+
 static const struct {
     const char *name;
     void (*obey)(struct client *client, const json_t *request);
@@ -509,6 +529,7 @@ static const struct {
     { "held", verb_held, false },       /* but to forget is a change */
     { "status", verb_status, false },
     { "reload", verb_reload, true },
+    { "swept", verb_swept, true },
 };
 
 static void obey(struct client *client, const char *line, size_t length)
