@@ -235,6 +235,16 @@ static void reload_hook(void *house, struct control_job *job)
     steward_reload(((struct house *)house)->steward, job);
 }
 
+static void mode_hook(void *house, const struct mode_order *order, struct control_job *job)
+{
+    steward_mode(((struct house *)house)->steward, order, job);
+}
+
+static void tables_hook(void *house, bool check, struct control_job *job)
+{
+    steward_write(((struct house *)house)->steward, check, job);
+}
+
 static void status_hook(void *house, bool *ret_tables_good, char *ret_why, size_t size)
 {
     steward_tables(((struct house *)house)->steward, ret_tables_good, ret_why, size);
@@ -255,8 +265,10 @@ static void open_doors(struct house *h)
     h->loop = event_base_new();
     if (h->loop == NULL)
         mem_out();
-    h->hooks = (struct control_hooks){ .self = h, .reload = reload_hook, .status = status_hook,
-                                         .store = h->store, .policies = h->policies, .holds = h->holds, .trace = h->trace };
+    h->hooks = (struct control_hooks){ .self = h, .reload = reload_hook, .mode = mode_hook, .tables = tables_hook,
+                                         .status = status_hook,
+                                         .store = h->store, .policies = h->policies, .holds = h->holds,
+                                         .trace = h->trace };
     h->map = socketmap_open(h->loop, h->map_socket, set, h->engine);
     h->control = control_open(h->loop, h->control_socket, h->engine, &h->hooks);
     h->metrics = metrics_open(h->loop, set->http.listen, h->http_socket,
@@ -271,6 +283,7 @@ static void open_doors(struct house *h)
 static bool open_rooms(struct house *h, const char *config_path, struct fault *why)
 {
     const struct settings *set = &h->config->settings;
+    struct ruleset *rules;
     struct lookup *lookup;
 
     if (!dns_open(set, &lookup, why))
@@ -281,12 +294,15 @@ static bool open_rooms(struct house *h, const char *config_path, struct fault *w
     h->counters = counters_new();
     h->holds = holds_open(h->store, HOLDS_MOST, (int64_t)clock_wall());
     h->trace = trace_open(h->store, set->store.trace_days);
+    h->steward = steward_new(config_path, h->config, h->store);
+    rules = steward_rules(h->steward);
     h->engine = engine_open(set, lookup, &(struct engine_memory){ .policies = h->policies, .holds = h->holds, .trace = h->trace,
-                                                                  .counters = h->counters },
-                            h->config->rules);
-    ruleset_unref(take(h->config->rules));      /* the engine's from here on, so that a reload can let them go */
+                                                           .counters = h->counters },
+                            rules);
+    ruleset_unref(rules);
+    ruleset_unref(take(h->config->rules));      /* the steward's from here on, so that a reload can let them go */
     engine_tables(h->engine, false);            /* until the steward has seen to them */
-    h->steward = steward_start(config_path, h->config, h->engine);
+    steward_start(h->steward, h->engine);
     engine_on_turn(h->engine, (struct road_hook){ .turned = steward_turn, .self = h->steward });
     open_doors(h);
     return true;
@@ -310,7 +326,7 @@ static void close_rooms(struct house *h)
     policies_close(h->policies);
     counters_free(h->counters);
     store_close(h->store);
-    control_close(h->control);
+    steward_free(h->steward);
     socketmap_close(h->map);
     event_free(h->reload_signal);
     event_free(h->minute);

@@ -1,9 +1,13 @@
+#include "base/clock.h"
 #include "base/memory.h"
 #include "cli/cli.h"
+#include "cli/daemon.h"
 #include "cli/output.h"
 #include "cli/user.h"
 #include "mta/setup.h"
 #include "mta/tables.h"
+#include "policy/vary.h"
+#include "store/overrides.h"
 
 #include <errno.h>
 #include <string.h>
@@ -21,12 +25,61 @@ static char *name_of(const struct settings *set)
     return text_give(&name);
 }
 
-static int write_now(const struct cli *c, const struct configuration *conf)
+/* Without the daemon: what its store has of overrides counts here, too. */
+static bool add_overrides(struct configuration *conf, struct fault *why)
+{
+    int64_t now = (int64_t)clock_wall();
+    struct override *all;
+    struct ruleset *varied;
+    size_t count, used = 0, i;
+
+    if (!overrides_peek(conf->settings.store.directory, &all, &count, why))
+        return false;
+    for (i = 0; i < count; i++) {
+        if (all[i].until == 0 || all[i].until > now)
+            all[used++] = all[i];
+    }
+    varied = ruleset_vary(conf->rules, all, used);
+    ruleset_unref(conf->rules);
+    conf->rules = varied;
+    free(all);
+    return true;
+}
+
+/* What is there may be stricter than what would be written; where nothing is, anything is better. */
+static bool know_overrides(struct configuration *conf, struct fault *why)
+{
+    struct fault doubt;
+
+    if (add_overrides(conf, &doubt))
+        return true;
+    if (tables_there(&conf->settings))
+        return fault_set(why, "%.150s; start danelawd, then say this again", doubt.text);
+    cli_remark("warning: %s; written without overrides", doubt.text);
+    return true;
+}
+
+static void show_written(const char *name, bool changed)
+{
+    printf("%s: %s\n", name, changed ? "written" : "is current, nothing to do");
+}
+
+static void show_current(const char *name, const char *why)
+{
+    if (why == NULL)
+        printf("%s: is current\n", name);
+    else
+        printf("not current: %s\n", why);
+}
+
+static int write_now(const struct cli *c, struct configuration *conf)
 {
     AUTO(free) char *name = name_of(&conf->settings);
     struct fault why;
     bool changed;
 
+    if (!know_overrides(conf, &why))
+        return cli_fail(CLI_TEMPORARY, "%s", why.text);
     if (!tables_write(&conf->settings, conf->rules, &changed, &why))
         return cli_fail(CLI_TEMPORARY, "%s%s", why.text,
                         access(conf->settings.store.directory, W_OK) != 0 && errno == EACCES
@@ -37,29 +90,49 @@ static int write_now(const struct cli *c, const struct configuration *conf)
         output_json(item);
         json_decref(item);
     } else {
-        printf("%s: %s\n", name, changed ? "written" : "is current, nothing to do");
+        show_written(name, changed);
     }
     return CLI_GOOD;
 }
 
-static int check(const struct cli *c, const struct configuration *conf)
+static int check(const struct cli *c, struct configuration *conf)
 {
     AUTO(free) char *name = name_of(&conf->settings);
     struct fault why = { "" };
-    bool current = tables_current(&conf->settings, conf->rules, &why);
+    bool current;
 
+    if (!add_overrides(conf, &why))
+        return cli_fail(CLI_TEMPORARY, "%s", why.text);
+    current = tables_current(&conf->settings, conf->rules, &why);
     if (c->json) {
         json_t *item = json_pack("{s:o, s:b, s:o}", "table", output_text(name), "current", current,
                                  "why", current ? json_null() : output_text(why.text));
 
         output_json(item);
         json_decref(item);
-    } else if (current) {
-        printf("%s: is current\n", name);
     } else {
-        printf("not current: %s\n", why.text);
+        show_current(name, current ? NULL : why.text);
     }
     return current ? CLI_GOOD : CLI_NO;
+}
+
+static void show_item(struct daemon_reader *self, const json_t *item)
+{
+    const char *name = output_member(item, "table", "?");
+
+    (void)self;
+    if (json_object_get(item, "changed") != NULL)
+        show_written(name, json_is_true(json_object_get(item, "changed")));
+    else
+        show_current(name, json_is_true(json_object_get(item, "current")) ? NULL : output_member(item, "why", "?"));
+}
+
+/* The daemon alone knows which fallbacks are taken, and which rules are in force. */
+static int ask_daemon(const struct cli *c)
+{
+    struct daemon_reader reader = { .item = show_item };
+
+    return daemon_ask(c, json_pack("{s:s, s:b}", "verb", "tables", "check", c->check), &reader);
 }
 
 int cli_tables(const struct cli *c)
@@ -73,6 +146,8 @@ int cli_tables(const struct cli *c)
     if (strcmp(conf->settings.tables.mta, "none") == 0) {
         cli_remark("tables.mta is \"none\": there is no table to write");
         exit = CLI_GOOD;
+    } else if (daemon_listens(&conf->settings)) {
+        exit = ask_daemon(c);
     } else if (c->check) {
         exit = check(c, conf);
     } else if (!user_become(&conf->settings, &why)) {
@@ -85,7 +160,7 @@ int cli_tables(const struct cli *c)
 }
 
 /* In a process of its own: this one must stay root, to read all of Postfix's settings. */
-static void make_table(const struct configuration *conf)
+static void make_table(struct configuration *conf)
 {
     struct fault why;
     bool changed;
@@ -94,7 +169,8 @@ static void make_table(const struct configuration *conf)
     fflush(NULL);
     child = fork();
     if (child == 0) {
-        if (!user_become(&conf->settings, &why) || !tables_write(&conf->settings, conf->rules, &changed, &why)) {
+        if (!user_become(&conf->settings, &why) || !know_overrides(conf, &why) ||
+            !tables_write(&conf->settings, conf->rules, &changed, &why)) {
             cli_remark("warning: the table is not there: %s", why.text);
             cli_remark("warning: run \"danelaw tables\" before adding these lines: Postfix defers all mail while a table "
                        "that it is told to use is missing");
@@ -112,12 +188,16 @@ static int print_setup(const struct cli *c, struct configuration *conf)
     struct text lines;
     struct fault why;
     int exit = CLI_GOOD;
+    bool kept = false;                  /* current, by the daemon */
 
     if (strcmp(conf->settings.tables.mta, "postfix") != 0)
         cli_remark("warning: tables.mta is \"%s\": write tables = { mta = \"postfix\"; } in %s, or the table goes stale",
                    conf->settings.tables.mta, c->config);
+    else if (tables_there(&conf->settings) && daemon_listens(&conf->settings))
+        kept = true;
     conf->settings.tables.mta = "postfix";
-    make_table(conf);
+    if (!kept)
+        make_table(conf);
     text_init(&lines, (size_t)1 << 24);
     if (setup_postfix(&conf->settings, conf->rules, c->all, &lines, &why))
         fputs(text_words(&lines), stdout);

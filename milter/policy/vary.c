@@ -89,17 +89,26 @@ bool override_is_idle(const struct override *o, const struct connector *configur
     return dane_under(o, configured) == configured->smtp_dane && sts_under(o, configured) == configured->mta_sts;
 }
 
-char *override_print(const struct override *o, char ret[static OVERRIDE_TEXT_SIZE])
+static void print_until(int64_t until, char *ret, size_t size)
 {
-    time_t at = (time_t)o->until;
-    char until[32] = "permanent";
+    time_t at = (time_t)until;
     struct tm utc;
 
-    if (o->until != 0 && gmtime_r(&at, &utc) != NULL)
-        strftime(until, sizeof(until), "%Y-%m-%dT%H:%M:%SZ", &utc);
-    snprintf(ret, OVERRIDE_TEXT_SIZE, "%s%s%s%s%suntil=%s", o->sets_dane ? "smtp_dane=" : "",
-             o->sets_dane ? mode_word(o->smtp_dane) : "", o->sets_dane ? " " : "", o->sets_sts ? "mta_sts=" : "",
-             o->sets_sts ? mode_word(o->mta_sts) : "", until);
+    if (until == 0 || gmtime_r(&at, &utc) == NULL || strftime(ret, size, " until=%Y-%m-%dT%H:%M:%SZ", &utc) == 0)
+        snprintf(ret, size, " until=-");
+}
+
+char *override_print(const struct override *o, const struct connector *configured, char ret[static OVERRIDE_TEXT_SIZE])
+{
+    bool dane = configured != NULL || (o != NULL && o->sets_dane), sts = configured != NULL || (o != NULL && o->sets_sts);
+    enum mode smtp_dane = o != NULL && o->sets_dane ? o->smtp_dane : configured != NULL ? configured->smtp_dane : MODE_MANDATORY;
+    enum mode mta_sts = o != NULL && o->sets_sts ? o->mta_sts : configured != NULL ? configured->mta_sts : MODE_MANDATORY;
+    char until[40] = "";
+
+    if (o != NULL)
+        print_until(o->until, until, sizeof(until));
+    snprintf(ret, OVERRIDE_TEXT_SIZE, "%s%s%s%s%s%s", dane ? "smtp_dane=" : "", dane ? mode_word(smtp_dane) : "",
+             dane && sts ? " " : "", sts ? "mta_sts=" : "", sts ? mode_word(mta_sts) : "", until);
     return ret;
 }
 

@@ -6,10 +6,13 @@
 #include "base/thread.h"
 #include "server/clerk.h"
 #include "server/held.h"
+#include "server/modes.h"
+#include "server/peer.h"
 #include "server/recall.h"
 #include "server/report.h"
-#include "server/swept.h"
 #include "server/trace_list.h"
+#include "server/swept.h"
+#include "store/audit.h"
 
 #include <errno.h>
 #include <event2/buffer.h>
@@ -17,6 +20,7 @@
 #include <event2/event.h>
 #include <event2/listener.h>
 #include <poll.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/socket.h>
@@ -64,8 +68,11 @@ struct control_job {
     struct control_job *next;
     struct mailbox *mailbox;
     struct client *client;              /* loop thread only; NULL: it left */
+    char by[AUDIT_BY_SIZE];
     int exit_code;
-    char *lines;
+    char *lines;                        /* an item each; or NULL */
+    json_t *item;                       /* before them; or NULL */
+    char *error;                        /* or NULL */
 };
 
 /* Loop thread only. */
@@ -82,7 +89,7 @@ struct client {
     struct clerk_reading *reading;      /* or NULL */
     size_t sent;                        /* items of the list */
     const char *nothing;                /* what to say, with exit 1, where the list is empty; or NULL */
-    bool trusted;                       /* may change things */
+    struct peer peer;
     bool finished;                      /* the last line is on its way */
 };
 
@@ -99,6 +106,7 @@ struct control {
     size_t client_count;
     bool breathing;
     int64_t started_ms;
+    char own_name[PEER_NAME_SIZE];
 };
 
 static struct mailbox *mailbox_new(void)
@@ -152,18 +160,18 @@ static struct control_job *mailbox_take(struct mailbox *m, bool close_it)
 static void job_free(struct control_job *job)
 {
     mailbox_unref(job->mailbox);
+    json_decref(job->item);
     free(job->lines);
+    free(job->error);
     free(job);
 }
 
-void control_job_done(struct control_job *job, int exit_code, const char *lines)
+static void file(struct control_job *job)
 {
     struct mailbox *m = job->mailbox;
     uint64_t one = 1;
     bool late;
 
-    job->exit_code = exit_code;
-    job->lines = mem_text(lines);
     mailbox_ref(m);                     /* the job may be gone as soon as it is filed */
     mutex_lock(&m->lock);
     late = m->closed;
@@ -177,6 +185,26 @@ void control_job_done(struct control_job *job, int exit_code, const char *lines)
     else if (write(m->bell, &one, sizeof(one)) < 0 && errno != EAGAIN)
         log_error("control: cannot wake the loop: %s", strerror(errno));
     mailbox_unref(m);
+}
+
+void control_job_done(struct control_job *job, int exit_code, const char *lines)
+{
+    job->exit_code = exit_code;
+    job->lines = mem_text(lines);
+    file(job);
+}
+
+void control_job_end(struct control_job *job, int exit_code, json_t *item, const char *error)
+{
+    job->exit_code = exit_code;
+    job->item = item;
+    job->error = error == NULL || *error == '\0' ? NULL : mem_text(error);
+    file(job);
+}
+
+const char *control_job_by(const struct control_job *job)
+{
+    return job->by;
 }
 
 static void client_free(struct client *client)
@@ -317,10 +345,19 @@ static void search(struct engine *e, const struct address *to)
     text_done(&words);
 }
 
+/* Takes item. */
+static void send_connector(struct client *client, const json_t *request, json_t *item, const struct connector *c)
+{
+    if (json_is_true(json_object_get(request, "whole")))
+        report_more(item, c);
+    send_item(client, item);
+}
+
 static void show_match(struct client *client, const json_t *request)
 {
     struct engine *e = client->control->engine;
     const json_t *sender = json_object_get(request, "from");
+    const struct connector *c;
     struct address to, from = { 0 };    /* nobody in particular: only rules for any sender */
 
     if (!read_recipient(member(request, "address"), &to)) {
@@ -331,12 +368,14 @@ static void show_match(struct client *client, const json_t *request)
         address_parse(json_string_value(sender), &from);
     if (json_is_true(json_object_get(request, "search")))
         search(e, &to);
-    send_item(client, report_match(e, ruleset_find(client->rules, &to, &from), &to));
+    c = ruleset_find(client->rules, &to, &from);
+    send_connector(client, request, report_match(e, c, &to), c);
     finish(client, EX_OK, NULL);
 }
 
-static void show_named(struct client *client, const char *name)
+static void show_named(struct client *client, const json_t *request)
 {
+    const char *name = member(request, "name");
     const struct connector *c = ruleset_named(client->rules, name);
     struct fault why;
 
@@ -347,7 +386,7 @@ static void show_named(struct client *client, const char *name)
         finish(client, EXIT_FAILURE, why.text);
         return;
     }
-    send_item(client, report_connector(client->control->engine, c));
+    send_connector(client, request, report_connector(client->control->engine, c), c);
     finish(client, EX_OK, NULL);
 }
 
@@ -366,7 +405,7 @@ static void verb_connectors(struct client *client, const json_t *request)
     if (strcmp(what, "list") == 0)
         begin_list(client, next_rule);
     else if (strcmp(what, "show") == 0)
-        show_named(client, member(request, "name"));
+        show_named(client, request);
     else if (strcmp(what, "match") == 0)
         show_match(client, request);
     else
@@ -391,17 +430,33 @@ static void show_cache(struct client *client, const struct domain *host, bool po
     begin_list(client, next_recalled);
 }
 
-static void flush_cache(struct client *client, const struct domain *host, bool policies)
+/* Who it is that asks for a change, for the audit. */
+static char *client_by(const struct client *client, const json_t *request, char ret[static AUDIT_BY_SIZE])
+{
+    return peer_name(&client->peer, client->control->own_name, json_string_value(json_object_get(request, "sudo")), ret,
+                     AUDIT_BY_SIZE);
+}
+
+static void audit_flush(struct client *client, const json_t *request, const struct domain *host, size_t evidence, size_t policies)
+{
+    char by[AUDIT_BY_SIZE], after[400];
+
+    snprintf(after, sizeof(after), "%s: evidence about %zu next hops and %zu policies forgotten",
+             host == NULL ? "everything" : host->name, evidence, policies);
+    audit_note(client->control->hooks.store, &(struct audit_entry){ .by = client_by(client, request, by),
+                                                                    .action = "cache flushed", .after = after });
+}
+
+static void flush_cache(struct client *client, const json_t *request, const struct domain *host, bool policies)
 {
     size_t evidence, dropped;
 
-    if (!client->trusted) {
+    if (!client->peer.trusted) {
         finish(client, EXIT_FAILURE, only_trusted);
         return;
     }
     engine_cache_flush(client->control->engine, host, policies, &evidence, &dropped);
-    log_info("control: cache flush: %s: evidence about %zu next hops and %zu policies forgotten",
-             host == NULL ? "everything" : host->name, evidence, dropped);
+    audit_flush(client, request, host, evidence, dropped);
     send_item(client, json_pack("{s:I, s:I}", "evidence", (json_int_t)evidence, "policies", (json_int_t)dropped));
     finish(client, EX_OK, NULL);
 }
@@ -419,25 +474,9 @@ static void verb_cache(struct client *client, const json_t *request)
     else if (strcmp(what, "show") == 0)
         show_cache(client, all ? NULL : &hop.host, policies);
     else if (strcmp(what, "flush") == 0)
-        flush_cache(client, all ? NULL : &hop.host, policies);
+        flush_cache(client, request, all ? NULL : &hop.host, policies);
     else
         finish(client, EXIT_FAILURE + 1, "this daemon can show or flush the cache");
-}
-
-static void verb_trace(struct client *client, const json_t *request)
-{
-    struct store *store = client->control->hooks.store;
-    struct clerk_source *source;
-    struct fault why;
-
-    source = store == NULL ? NULL : trace_list(store, request, &why);
-    client->nothing = "no such decision was found";
-    if (store == NULL)
-        finish_list(client);
-    else if (source == NULL)
-        finish(client, EXIT_FAILURE + 1, why.text);
-    else
-        begin_reading(client, source);
 }
 
 static json_t *next_held(struct client *client)
@@ -450,7 +489,7 @@ static void forget_held(struct client *client, const json_t *request)
     struct fault why;
     json_t *item;
 
-    if (!client->trusted) {
+    if (!client->peer.trusted) {
         finish(client, EXIT_FAILURE, only_trusted);
         return;
     }
@@ -478,12 +517,27 @@ static void verb_held(struct client *client, const json_t *request)
     }
 }
 
+static void verb_trace(struct client *client, const json_t *request)
+{
+    struct store *store = client->control->hooks.store;
+    struct clerk_source *source;
+    struct fault why;
+
+    source = store == NULL ? NULL : trace_list(store, request, &why);
+    client->nothing = "no such decision was found";
+    if (store == NULL)
+        finish_list(client);
+    else if (source == NULL)
+        finish(client, EXIT_FAILURE + 1, why.text);
+    else
+        begin_reading(client, source);
+}
+
 static void verb_status(struct client *client, const json_t *request)
 {
     struct control *c = client->control;
-    struct report_house house = { .store = c->hooks.store, .policies = c->hooks.policies, .trace = c->hooks.trace,
-                                  .holds = c->hooks.holds,
-                                   .tables_good = true };
+    struct report_house house = { .store = c->hooks.store, .policies = c->hooks.policies,
+                                  .holds = c->hooks.holds, .trace = c->hooks.trace, .tables_good = true };
     char why[512] = "";
     json_t *item;
     int exit;
@@ -498,17 +552,56 @@ static void verb_status(struct client *client, const json_t *request)
     finish(client, exit, NULL);
 }
 
-static void verb_reload(struct client *client, const json_t *request)
+/* Something that takes its time on another thread, which ends the job. */
+static struct control_job *job_new(struct client *client, const json_t *request)
 {
-    struct control *c = client->control;
     struct control_job *job = mem_zero(sizeof(*job));
 
-    (void)request;
-    mailbox_ref(c->mailbox);
-    job->mailbox = c->mailbox;
+    mailbox_ref(client->control->mailbox);
+    job->mailbox = client->control->mailbox;
     job->client = client;
     client->job = job;
-    c->hooks.reload(c->hooks.self, job);
+    client_by(client, request, job->by);
+    return job;
+}
+
+static void verb_reload(struct client *client, const json_t *request)
+{
+    const struct control_hooks *hooks = &client->control->hooks;
+
+    hooks->reload(hooks->self, job_new(client, request));
+}
+
+static void verb_mode(struct client *client, const json_t *request)
+{
+    const struct control_hooks *hooks = &client->control->hooks;
+    struct mode_order order;
+    struct fault why;
+
+    if (modes_read(request, &order, &why))
+        hooks->mode(hooks->self, &order, job_new(client, request));
+    else
+        finish(client, EXIT_FAILURE + 1, why.text);
+}
+
+static void verb_tables(struct client *client, const json_t *request)
+{
+    const struct control_hooks *hooks = &client->control->hooks;
+    bool check = json_is_true(json_object_get(request, "check"));
+
+    if (check || client->peer.trusted)
+        hooks->tables(hooks->self, check, job_new(client, request));
+    else
+        finish(client, EXIT_FAILURE, only_trusted);
+}
+
+static void verb_audit(struct client *client, const json_t *request)
+{
+    (void)request;
+    if (client->control->hooks.store == NULL)
+        finish(client, EXIT_FAILURE, "no audit is kept");
+    else
+        begin_reading(client, modes_audit(client->control->hooks.store));
 }
 
 static void verb_swept(struct client *client, const json_t *request)
@@ -525,10 +618,13 @@ static const struct {
 } verbs[] = {
     { "connectors", verb_connectors, false },
     { "cache", verb_cache, false },     /* but to flush is a change */
-    { "trace", verb_trace, false },
     { "held", verb_held, false },       /* but to forget is a change */
+    { "trace", verb_trace, false },
     { "status", verb_status, false },
     { "reload", verb_reload, true },
+    { "mode", verb_mode, true },
+    { "tables", verb_tables, false },   /* but to write is a change */
+    { "audit", verb_audit, false },
     { "swept", verb_swept, true },
 };
 
@@ -544,7 +640,7 @@ static void obey(struct client *client, const char *line, size_t length)
         finish(client, EXIT_FAILURE + 1, "that is no line of JSON");
     else if (i == COUNT_OF(verbs))
         finish(client, EXIT_FAILURE + 1, "this daemon doesn't know that verb");
-    else if (verbs[i].changes && !client->trusted)
+    else if (verbs[i].changes && !client->peer.trusted)
         finish(client, EXIT_FAILURE, only_trusted);
     else
         verbs[i].obey(client, request);
@@ -615,8 +711,11 @@ static void on_mail(evutil_socket_t bell, short what, void *self)
         next = job->next;
         if (job->client != NULL) {
             job->client->job = NULL;
-            send_lines(job->client, job->lines);
-            finish(job->client, job->exit_code, NULL);
+            if (job->item != NULL)
+                send_item(job->client, json_incref(job->item));
+            if (job->lines != NULL)
+                send_lines(job->client, job->lines);
+            finish(job->client, job->exit_code, job->error);
         }
         job_free(job);
     }
@@ -624,16 +723,6 @@ static void on_mail(evutil_socket_t bell, short what, void *self)
         send_batch(clerk_whose(batch.reading), &batch);
         json_decref(batch.items);
     }
-}
-
-static bool is_trusted(int socket)
-{
-    struct ucred peer;
-    socklen_t size = sizeof(peer);
-
-    if (getsockopt(socket, SOL_SOCKET, SO_PEERCRED, &peer, &size) != 0 || size != sizeof(peer))
-        return false;
-    return peer.pid != 0 && (peer.uid == 0 || peer.uid == geteuid());     /* pid 0: no local peer at all */
 }
 
 static void on_accept(struct evconnlistener *listener, evutil_socket_t socket, struct sockaddr *from, int size, void *self)
@@ -645,7 +734,7 @@ static void on_accept(struct evconnlistener *listener, evutil_socket_t socket, s
     (void)from;
     (void)size;
     client->control = c;
-    client->trusted = is_trusted(socket);
+    client->peer = peer_of(socket);
     client->wire = bufferevent_socket_new(c->loop, socket, BEV_OPT_CLOSE_ON_FREE);
     if (client->wire == NULL)
         mem_out();
@@ -699,6 +788,7 @@ struct control *control_open(struct event_base *loop, int socket, struct engine 
     *c = (struct control){ .loop = loop, .engine = engine, .hooks = *hooks, .mailbox = mailbox,
                            .started_ms = clock_ms() };
     c->clerk = clerk_open(mailbox->bell);
+    peer_own_name(c->own_name);
     evutil_make_socket_nonblocking(socket);
     c->mail = event_new(loop, mailbox->bell, EV_READ | EV_PERSIST, on_mail, c);
     c->breather = evtimer_new(loop, on_breath, c);

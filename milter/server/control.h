@@ -5,9 +5,12 @@
 #include "base/text.h"
 #include "engine/engine.h"
 
+#include <jansson.h>
+
 struct event_base;
 struct control;
 struct control_job;
+struct mode_order;
 
 struct store;
 struct policies;
@@ -19,6 +22,10 @@ struct control_hooks {
     void *self;
     /* Reads the configuration again; control_job_done() is called once, by any thread. */
     void (*reload)(void *self, struct control_job *job);
+    /* Overrides a connector's modes, which are shown then; or writes the MTA's tables, or looks whether they are current. Both
+       end the job once, by any thread. */
+    void (*mode)(void *self, const struct mode_order *order, struct control_job *job);
+    void (*tables)(void *self, bool check, struct control_job *job);
     /* Adds what only the daemon knows to `danelaw status`: tables current or not and why. */
     void (*status)(void *self, bool *ret_tables_good, char *ret_why, size_t size);
     struct store *store;            /* what it looks into; each may be NULL */
@@ -38,5 +45,9 @@ void control_close(struct control *c);              /* NULL is welcome */
 
 /* Ends a job: exit as danelaw(1) has it, lines for people (may be empty). Any thread. */
 void control_job_done(struct control_job *job, int exit_code, const char *lines);
+/* The same with an item (taken; or NULL) and what there is to say about a failure (or NULL). */
+void control_job_end(struct control_job *job, int exit_code, json_t *item, const char *error);
+/* Who has asked for it, for the audit. */
+const char *control_job_by(const struct control_job *job);
 
 #endif

@@ -131,6 +131,20 @@ static struct standing standing_of(struct engine *e, const struct connector *c)
     return s;
 }
 
+static json_t *override_of(const struct override *o)
+{
+    json_t *item;
+
+    if (o == NULL)
+        return json_null();
+    item = json_object();
+    json_object_set_new(item, "smtp_dane", o->sets_dane ? json_string(mode_word(o->smtp_dane)) : json_null());
+    json_object_set_new(item, "mta_sts", o->sets_sts ? json_string(mode_word(o->mta_sts)) : json_null());
+    json_object_set_new(item, "until", report_time(o->until));
+    json_object_set_new(item, "by", report_text(o->by));
+    return item;
+}
+
 static json_t *item_of(const struct connector *c, const struct standing *s)
 {
     struct decision d = decision_fall_back(s->decision, c);
@@ -143,7 +157,7 @@ static json_t *item_of(const struct connector *c, const struct standing *s)
     json_object_set_new(item, "senders", c->sender_count == 0 ? json_null() : patterns(c->senders, c->sender_count));
     json_object_set_new(item, "smtp_dane", json_string(mode_word(c->smtp_dane)));
     json_object_set_new(item, "mta_sts", json_string(mode_word(c->mta_sts)));
-    json_object_set_new(item, "override", json_null());
+    json_object_set_new(item, "override", override_of(c->override));
     json_object_set_new(item, "test_mode", json_boolean(c->test_mode));
     json_object_set_new(item, "dane", s->known ? json_string(dane_word(s->dane)) : json_null());
     json_object_set_new(item, "sts", asks_sts ? json_string(sts_word(s->sts)) : json_null());
@@ -170,6 +184,13 @@ json_t *report_match(struct engine *e, const struct connector *c, const struct a
     else if (to->kind == ADDRESS_DOMAIN)
         look_at_domain(e, c, to->domain.name, &s);
     return item_of(c, &s);
+}
+
+void report_more(json_t *item, const struct connector *c)
+{
+    json_object_set_new(item, "hold", json_integer(c->hold));
+    json_object_set_new(item, "fallback", c->fallback == NULL ? json_null() : report_text(c->fallback->name));
+    json_object_set_new(item, "on_fallback", json_boolean(connector_on_fallback(c)));
 }
 
 static json_t *resolver_item(const struct engine_status *now)

@@ -20,12 +20,15 @@ json_t *report_connector(struct engine *e, const struct connector *c);
 /* The same rule as it stands for one recipient. */
 json_t *report_match(struct engine *e, const struct connector *c, const struct address *to);
 
+/* Adds what only people are told: `hold` in seconds, `fallback` and `on_fallback`. */
+void report_more(json_t *item, const struct connector *c);
+
 /* What else the daemon knows about itself. */
 struct report_house {
     struct store *store;                /* or NULL */
     struct policies *policies;          /* or NULL */
-    struct holds *holds;                /* or NULL */
     struct trace *trace;                /* or NULL */
+    struct holds *holds;                /* or NULL */
     int64_t uptime_s;
     bool tables_good;
     const char *tables_why;             /* may be empty */
