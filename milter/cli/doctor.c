@@ -80,7 +80,7 @@ int cli_doctor(const struct cli *c)
     if (c->config_dir != NULL)
         conf->settings.tables.config_dir = c->config_dir;
     doctor_report_init(&report);
-    if (doctor_postfix(&conf->settings, conf->rules, &report, &why))
+    if (doctor_postfix(&conf->settings, conf->rules, NULL, &report, &why))
         exit = show(c, &report);
     else
         exit = cli_fail(CLI_TEMPORARY, "%s", why.text);

@@ -53,12 +53,14 @@ static void sort(struct doctor_report *r)
     r->room = r->count + 1;
 }
 
-bool doctor_postfix(const struct settings *set, const struct ruleset *rules, struct doctor_report *ret, struct fault *why)
+bool doctor_postfix(const struct settings *set, const struct ruleset *rules, const char *stale, struct doctor_report *ret,
+                    struct fault *why)
 {
     struct doctor d;
     bool good = doctor_site_read(&d, set, rules, ret, why);
     size_t i;
 
+    d.stale = stale;
     for (i = 0; good && i < COUNT_OF(checks); i++)
         checks[i](&d);
     doctor_site_done(&d);

@@ -36,7 +36,11 @@ void doctor_report_init(struct doctor_report *r);
 void doctor_report_done(struct doctor_report *r);
 const char *doctor_severity_word(enum doctor_severity s);
 
-/* Adds all findings to ret. false: Postfix can't be asked at all. */
-bool doctor_postfix(const struct settings *set, const struct ruleset *rules, struct doctor_report *ret, struct fault *why);
+/*
+ * Adds all findings to ret. stale: what the daemon says of its table, "" for current, else why it is not; NULL where there
+ * is no daemon to ask, and the table is compared with these rules. false: Postfix can't be asked at all.
+ */
+bool doctor_postfix(const struct settings *set, const struct ruleset *rules, const char *stale, struct doctor_report *ret,
+                    struct fault *why);
 
 #endif

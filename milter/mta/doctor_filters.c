@@ -4,18 +4,13 @@
 #include "mta/maps.h"
 #include "policy/roads.h"
 
-#include <errno.h>
-#include <stdio.h>
 #include <string.h>
 #include <strings.h>
-#include <unistd.h>
 
 /*
  * Ways on which a message is given a transport and next hop of its own, whatever its recipients are: content_filter and
  * FILTER win over transport_maps. A filter on this host gives the mail back, and then it is routed.
  */
-
-enum { FILE_BYTES_MAX = 64 * 1024 * 1024 };
 
 static bool begins_with_one_of(const char *text, const char *const words[], size_t count)
 {
@@ -190,43 +185,6 @@ static void scan_lines(struct scan *s, const struct doctor_place *place, const c
     }
 }
 
-static bool read_file(const char *path, char **ret, struct fault *why)
-{
-    FILE *file = fopen(path, "re");
-    char some[16 * 1024];
-    struct text all;
-    size_t got;
-
-    if (file == NULL)
-        return fault_set(why, "%s: %s", path, strerror(errno));
-    text_init(&all, FILE_BYTES_MAX);
-    while ((got = fread(some, 1, sizeof(some), file)) > 0 && !all.full) {
-        if (memchr(some, '\0', got) == NULL)
-            text_add(&all, some, got);
-    }
-    fclose(file);
-    *ret = text_give(&all);
-    return true;
-}
-
-/* Tables that are text: their file, or what stands in braces. */
-static bool read_text(const char *table, char **ret, struct fault *why)
-{
-    const char *colon = strchr(table, ':');
-
-    if (colon[1] == '/')
-        return read_file(colon + 1, ret, why);
-    *ret = mem_text(colon + 1);
-    return true;
-}
-
-static bool is_text(const char *table)
-{
-    static const char *const kinds[] = { "regexp:", "pcre:", "cidr:", "static:", "texthash:" };
-
-    return begins_with_one_of(table, kinds, COUNT_OF(kinds));
-}
-
 static void scan_table(struct scan *s, const struct doctor_place *place, const char *word)
 {
     const char *table = maps_behind_proxy(word);
@@ -234,9 +192,9 @@ static void scan_table(struct scan *s, const struct doctor_place *place, const c
     struct fault why;
     bool good;
 
-    if (strchr(table, ':') == NULL || *table == '{' || (!is_text(table) && !maps_can_list(table)) || !is_new(s, word))
+    if (strchr(table, ':') == NULL || *table == '{' || (!maps_is_text(table) && !maps_can_list(table)) || !is_new(s, word))
         return;
-    good = is_text(table) ? read_text(table, &lines, &why) : maps_list(&s->d->postmap, table, &lines, &why);
+    good = maps_is_text(table) ? maps_text(table, &lines, &why) : maps_list(&s->d->postmap, table, &lines, &why);
     if (good)
         scan_lines(s, place, word, lines);
     else

@@ -3,9 +3,10 @@
 #include "base/memory.h"
 #include "policy/roads.h"
 
-#include <stdio.h>
+#include <errno.h>
 #include <string.h>
 #include <strings.h>
+#include <unistd.h>
 
 /* What it means when a road doesn't say it. */
 static const struct demand {
@@ -160,19 +161,22 @@ static void check_inherited(struct doctor *d, const struct doctor_service *s, bo
                     "it hides STARTTLS, and the road holds its mail", "-o smtp_discard_ehlo_keywords=");
 }
 
+/* A file is read before the chroot is entered, a folder from within. */
 static void check_authorities(struct doctor *d, const struct doctor_service *s)
 {
-    static const char *const names[] = { "smtp_tls_CAfile", "smtp_tls_CApath" };
-    size_t i;
+    const char *file = doctor_value(d, s, "smtp_tls_CAfile"), *folder = doctor_value(d, s, "smtp_tls_CApath");
+    const char *preset = doctor_value(d, s, "tls_append_default_CA"), *seen = doctor_path(d, s->chroot, folder);
+    const char *fix = "smtp_tls_CAfile = /etc/ssl/certs/ca-certificates.crt";
 
-    for (i = 0; i < COUNT_OF(names); i++) {
-        if (*doctor_value(d, s, names[i]) != '\0')
-            return;
-    }
-    if (strcmp(doctor_value(d, s, "tls_append_default_CA"), "yes") != 0)
+    if (*file != '\0' && access(file, F_OK) != 0)
         doctor_find(d, DOCTOR_HOLD, "main.cf: smtp_tls_CAfile",
-                    doctor_say(d, "Postfix knows no certificate authorities, and %s holds all its mail", s->name),
-                    "smtp_tls_CAfile = /etc/ssl/certs/ca-certificates.crt");
+                    doctor_say(d, "%s: %s, and %s holds all its mail", file, strerror(errno), s->name), fix);
+    else if (*file == '\0' && *folder == '\0' && strcmp(preset, "yes") != 0)
+        doctor_find(d, DOCTOR_HOLD, "main.cf: smtp_tls_CAfile",
+                    doctor_say(d, "Postfix knows no certificate authorities, and %s holds all its mail", s->name), fix);
+    else if (*file == '\0' && *folder != '\0' && access(seen, F_OK) != 0)
+        doctor_find(d, DOCTOR_HOLD, "main.cf: smtp_tls_CApath",
+                    doctor_say(d, "%s sees it at %s: %s, and holds all its mail", s->name, seen, strerror(errno)), fix);
 }
 
 /* `name`, or `name.unix` as master_service_disable writes it. */

@@ -277,10 +277,15 @@ bool doctor_is_socket(const struct doctor *d, bool chroot, const char *words, co
     struct setup_endpoint ours;
     bool same;
 
+    if (strncmp(words, "inet:localhost:", 15) == 0)
+        words = doctor_say(d, "inet:127.0.0.1:%s", words + 15);
     if (strncmp(words, "unix:", 5) == 0 || strncmp(words, "local:", 6) == 0)
         return (strncmp(socket, "unix:", 5) == 0 || strncmp(socket, "local:", 6) == 0) &&
                doctor_same_path(doctor_path(d, chroot, strchr(words, ':') + 1), strchr(socket, ':') + 1);
-    same = setup_endpoint_init(&ours, &d->site, "", socket, NULL) && strcmp(text_words(&ours.name), words) == 0;
+    same = setup_endpoint_init(&ours, &d->site, "", socket, NULL) &&
+           (strcmp(text_words(&ours.name), words) == 0 ||
+            (strncmp(text_words(&ours.name), "inet:localhost:", 15) == 0 && strncmp(words, "inet:127.0.0.1:", 15) == 0 &&
+             strcmp(text_words(&ours.name) + 15, words + 15) == 0));
     text_done(&ours.name);
     return same;
 }

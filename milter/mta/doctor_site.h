@@ -35,6 +35,7 @@ struct doctor {
     size_t value_count, value_room;
     struct sheet sheet;                     /* our table, but for domains of the site's own */
     const char *table, *table_path;         /* `hash:/path`; "": it can't be told */
+    const char *stale;                      /* as doctor_postfix() has it */
     bool routed;                            /* the table is in transport_maps */
 };
 

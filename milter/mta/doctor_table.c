@@ -3,8 +3,8 @@
 #include "base/memory.h"
 #include "mta/maps.h"
 #include "mta/own.h"
-#include "policy/roads.h"
 
+#include <errno.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -66,57 +66,86 @@ static void check_routers(struct doctor *d)
     }
 }
 
-static void add_differing(const struct sheet_line *line, const char **lines, struct doctor_keys *wrong)
+/* A line `key<TAB>value` of the text, and the rest of what the index says of all its keys. */
+static void compare_line(const char *line, size_t length, const char **answers, struct doctor_keys *wrong, struct arena *memory)
 {
-    size_t length = strlen(line->key), value = strlen(line->value);
-    const char *at = *lines;
+    size_t key = (size_t)((const char *)memchr(line, '\t', length) - line);
+    const char *at = *answers;
+    bool answered = strncmp(at, line, key + 1) == 0;
 
-    if (strncmp(at, line->key, length) != 0 || at[length] != '\t') {
-        doctor_keys_add(wrong, line->key);
-        return;
+    if (!answered || strncmp(at, line, length) != 0 || at[length] != '\n')
+        doctor_keys_add(wrong, wrong->count < 100 ? arena_bytes(memory, line, key) : "");
+    if (answered) {
+        *answers += strcspn(at, "\n");
+        *answers += **answers == '\n';
     }
-    if (strncmp(at + length + 1, line->value, value) != 0 || at[length + 1 + value] != '\n')
-        doctor_keys_add(wrong, line->key);
-    *lines += strcspn(at, "\n");
-    *lines += **lines == '\n';
 }
 
-/* The index is what Postfix reads, whatever the text beside it says. */
-static void check_index(struct doctor *d)
+static bool is_entry(const char *line, size_t length)
 {
-    AUTO(free) char *answers = NULL;
-    const char *lines;
-    struct doctor_keys wrong;
-    struct fault why;
-    struct text keys;
-    size_t i;
+    return *line != '#' && memchr(line, '\t', length) != NULL;
+}
 
-    text_init(&keys, KEYS_BYTES_MAX);
-    for (i = 0; i < d->sheet.count; i++)
-        text_print(&keys, "%s\n", d->sheet.lines[i].key);
-    text_put(&keys, "nothing.danelaw.invalid\n");
-    if (!postmap_query(&d->postmap, d->table, &keys, &answers, &why)) {
-        text_done(&keys);
-        doctor_find(d, DOCTOR_HOLD, d->table, doctor_say(d, "Postfix can't read the table, and defers all mail: %s", why.text),
-                    "danelaw tables");
-        return;
+static void put_keys(const char *lines, struct text *ret)
+{
+    size_t length;
+
+    for (; *lines != '\0'; lines += length, lines += *lines == '\n') {
+        length = strcspn(lines, "\n");
+        if (is_entry(lines, length)) {
+            text_add(ret, lines, strcspn(lines, "\t"));
+            text_put(ret, "\n");
+        }
     }
-    text_done(&keys);
+}
+
+/* The index is what Postfix reads; the text beside it says what should be in it. */
+static void compare_index(struct doctor *d, const char *lines, const char *answers)
+{
+    struct doctor_keys wrong;
+    size_t length;
+
     doctor_keys_init(&wrong);
-    for (i = 0, lines = answers; i < d->sheet.count; i++)
-        add_differing(&d->sheet.lines[i], &lines, &wrong);
+    for (; *lines != '\0'; lines += length, lines += *lines == '\n') {
+        length = strcspn(lines, "\n");
+        if (is_entry(lines, length))
+            compare_line(lines, length, &answers, &wrong, d->memory);
+    }
     if (wrong.count > 0)
-        doctor_find(d, DOCTOR_LEAK, d->table, doctor_say(d, "the table doesn't say what the connectors ask for: %s",
+        doctor_find(d, DOCTOR_LEAK, d->table, doctor_say(d, "what Postfix finds in the table is not what its text says: %s",
                                                          doctor_keys_give(d, &wrong)), "danelaw tables");
     text_done(&wrong.text);
 }
 
-/* The text beside it vouches for the lines that keep the site's own domains out of a wildcard. */
+static void check_index(struct doctor *d)
+{
+    AUTO(free) char *lines = NULL, *answers = NULL;
+    struct fault why;
+    struct text keys;
+
+    if (!maps_text(doctor_say(d, "texthash:%s", d->table_path), &lines, &why))
+        return;                     /* not current, and said */
+    text_init(&keys, KEYS_BYTES_MAX);
+    put_keys(lines, &keys);
+    text_put(&keys, "nothing.danelaw.invalid\n");
+    if (postmap_query(&d->postmap, d->table, &keys, &answers, &why))
+        compare_index(d, lines, answers);
+    else
+        doctor_find(d, DOCTOR_HOLD, d->table, doctor_say(d, "Postfix can't read the table, and defers all mail: %s", why.text),
+                    "danelaw tables");
+    text_done(&keys);
+}
+
+/* The daemon's own word counts, where it is there to give it: only it knows of fallbacks taken and modes overridden. */
 static void check_current(struct doctor *d)
 {
     struct fault why;
 
-    if (tables_current(d->set, d->rules, &why))
+    if (d->stale != NULL && *d->stale == '\0')
+        return;
+    if (d->stale != NULL)
+        fault_set(&why, "%s", d->stale);
+    else if (tables_current(d->set, d->rules, &why))
         return;
     if (strstr(why.text, "parent_domain_matches_subdomains") != NULL)
         doctor_find(d, DOCTOR_LEAK, "main.cf: parent_domain_matches_subdomains", why.text,
@@ -152,6 +181,17 @@ static void check_relayed(struct doctor *d)
     text_done(&keys.text);
 }
 
+/* The folder is the daemon's own. */
+static bool can_look(struct doctor *d)
+{
+    const char *folder = doctor_say(d, "%s/postfix", d->set->store.directory);
+
+    if (geteuid() == 0 || access(folder, R_OK | X_OK) == 0 || errno != EACCES)
+        return true;
+    doctor_unread(d, doctor_say(d, "%s: %s", folder, strerror(EACCES)));
+    return false;
+}
+
 void doctor_table(struct doctor *d)
 {
     if (strcmp(d->set->tables.mta, "postfix") != 0) {
@@ -160,10 +200,13 @@ void doctor_table(struct doctor *d)
                     "tables = { mta = \"postfix\"; };");
         return;
     }
-    check_current(d);
+    if (can_look(d)) {
+        check_current(d);
+        if (*d->table != '\0')
+            check_index(d);
+    }
     if (*d->table == '\0')
         return;
-    check_index(d);
     check_routers(d);
     check_relayed(d);
 }

@@ -89,7 +89,7 @@ struct other {
     const struct doctor_place *place;
     const char *word, *table;               /* as written; without proxy: */
     bool before;                            /* ours */
-    struct doctor_keys keys;
+    struct doctor_keys keys, mentioned;
 };
 
 /* Lines `key<TAB>value`, each judged; asked: they answer what we asked as if it were mail. */
@@ -158,10 +158,71 @@ static size_t put_questions(struct other *o, size_t most, struct text *ret)
     return count;
 }
 
+static bool is_word(char c)
+{
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-' || c == '.' || c == '_' || c == '+';
+}
+
+/* What a pattern's line means where it means itself: `/^al@bank\.example$/`, `[.]`. */
+static void take_quotes_off(char *line)
+{
+    char *to = line;
+
+    for (; *line != '\0'; line++) {
+        if (strncmp(line, "[.]", 3) == 0) {
+            *to++ = '.';
+            line += 2;
+        } else if (*line != '\\') {
+            *to++ = *line;
+        }
+    }
+    *to = '\0';
+}
+
+/* An address at the @: asked for if it is a whole one, else it is said that there is one. */
+static void take_mention(struct other *o, const char *line, const char *at, struct text *ret_questions)
+{
+    const char *begin = at, *end = at + 1, *address, *ours;
+
+    while (begin > line && is_word(begin[-1]))
+        begin--;
+    while (is_word(*end))
+        end++;
+    address = doctor_say(o->d, SOMEBODY "%.*s", (int)(end - at), at);
+    if (!doctor_is_strict(o->d, address, &ours))
+        return;
+    if (begin < at)
+        text_print(ret_questions, "%.*s\n", (int)(end - begin), begin);
+    else
+        doctor_keys_add(&o->mentioned, address + strlen(SOMEBODY "@"));
+}
+
+/* No probe of ours finds a pattern that is for one address. */
+static void put_literals(struct other *o, struct text *ret)
+{
+    AUTO(free) char *lines = NULL;
+    char *line, *next, *at;
+
+    if (!maps_text(o->table, &lines, NULL))
+        return;                     /* postmap will say so */
+    for (line = lines; *line != '\0'; line = next) {
+        next = line + strcspn(line, "\n");
+        if (*next == '\n')
+            *next++ = '\0';
+        take_quotes_off(line);
+        for (at = line; *line != '#' && (at = strchr(at, '@')) != NULL; at++)
+            take_mention(o, line, at, ret);
+    }
+}
+
+static bool is_pattern(const char *table)
+{
+    return strncmp(table, "regexp:", 7) == 0 || strncmp(table, "pcre:", 5) == 0;
+}
+
 static bool is_local(const char *table)
 {
-    return strncmp(table, "regexp:", 7) == 0 || strncmp(table, "pcre:", 5) == 0 || strncmp(table, "static:", 7) == 0 ||
-           strncmp(table, "cidr:", 5) == 0;
+    return is_pattern(table) || strncmp(table, "static:", 7) == 0 || strncmp(table, "cidr:", 5) == 0;
 }
 
 static void ask(struct other *o)
@@ -174,9 +235,11 @@ static void ask(struct other *o)
 
     text_init(&keys, KEYS_BYTES_MAX);
     count = put_questions(o, most, &keys);
-    if (count > 0 && !postmap_query(&o->d->postmap, o->table, &keys, &lines, &why))
+    if (is_pattern(o->table))
+        put_literals(o, &keys);
+    if (keys.length > 0 && !postmap_query(&o->d->postmap, o->table, &keys, &lines, &why))
         cannot_read(o, &why);
-    else if (count > 0)
+    else if (keys.length > 0)
         judge_lines(o, lines, true);
     text_done(&keys);
     if (!is_local(o->table))
@@ -192,6 +255,7 @@ static void ask(struct other *o)
 static void check_other(struct other *o)
 {
     doctor_keys_init(&o->keys);
+    doctor_keys_init(&o->mentioned);
     if (maps_can_list(o->table))
         read_listed(o);
     else
@@ -202,7 +266,13 @@ static void check_other(struct other *o)
                                doctor_keys_give(o->d, &o->keys)),
                     o->before ? doctor_say(o->d, "take these entries out of %s, or put it behind %s", o->word, o->d->table)
                               : doctor_say(o->d, "take these entries out of %s", o->word));
+    else if (o->mentioned.count > 0)
+        doctor_find(o->d, DOCTOR_HINT, o->place->where,
+                    doctor_say(o->d, "%s has patterns for addresses of mandatory connectors: %s", o->word,
+                               doctor_keys_give(o->d, &o->mentioned)),
+                    doctor_say(o->d, "take them out of %s, or see to it that they lead to a road of Danelaw's", o->word));
     text_done(&o->keys.text);
+    text_done(&o->mentioned.text);
 }
 
 static bool is_ours(const struct doctor *d, const char *table)
@@ -296,13 +366,15 @@ static void check_relay_hosts(struct doctor *d)
     }
 }
 
-static const char *everyones_transport(struct doctor *d)
+/* As default_transport has it; NULL: no connector for everyone asks for anything. */
+static const char *everyones_transport(struct doctor *d, bool *ret_strict)
 {
     struct road road = road_of_everyone(d->rules);
     const char *kept;
     struct text value;
 
-    if (!road.strict || road.route == NULL)
+    *ret_strict = road.strict;
+    if (road.route == NULL)
         return NULL;
     text_init(&value, 64 * 1024);
     sheet_value(&road, &value);
@@ -322,9 +394,20 @@ static void check_probes(struct doctor *d)
                     "address_verify_transport_maps = $transport_maps");
 }
 
+static void check_lax_default(struct doctor *d, const char *wanted)
+{
+    const char *value = doctor_value(d, NULL, "default_transport");
+
+    if (strcmp(value, wanted) != 0)
+        doctor_find(d, DOCTOR_HINT, "main.cf: default_transport",
+                    doctor_say(d, "a connector covers \"*\", but mail without a line of its own takes \"%.200s\" and is none of its "
+                               "business", value), doctor_say(d, "default_transport = %s", wanted));
+}
+
 void doctor_transports(struct doctor *d)
 {
-    const char *everyone = everyones_transport(d);
+    bool strict;
+    const char *everyone = everyones_transport(d, &strict);
     struct doctor_place place;
     size_t cursor = 0;
 
@@ -332,10 +415,12 @@ void doctor_transports(struct doctor *d)
         if (place.service != NULL && strcmp(place.service->command, "trivial-rewrite") != 0)
             continue;
         check_list(d, &place);
-        if (everyone != NULL)
+        if (everyone != NULL && strict)
             check_star(d, &place, everyone);
     }
-    if (everyone != NULL) {
+    if (everyone != NULL && !strict)
+        check_lax_default(d, everyone);
+    if (everyone != NULL && strict) {
         check_default(d, everyone);
         check_relay_hosts(d);
     }

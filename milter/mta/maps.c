@@ -3,7 +3,11 @@
 #include "base/memory.h"
 #include "mta/cdb.h"
 
+#include <errno.h>
+#include <stdio.h>
 #include <string.h>
+
+enum { TEXT_BYTES_MAX = 64 * 1024 * 1024 };
 
 const char *maps_behind_proxy(const char *table)
 {
@@ -35,6 +39,42 @@ bool maps_asked_for_domains(const char *table)
     static const char *const kinds[] = { "regexp:", "pcre:", "cidr:", "socketmap:", "tcp:", "static:" };
 
     return !is_one_of(table, kinds, COUNT_OF(kinds));
+}
+
+bool maps_is_text(const char *table)
+{
+    static const char *const kinds[] = { "regexp:", "pcre:", "cidr:", "static:", "texthash:" };
+
+    return is_one_of(table, kinds, COUNT_OF(kinds));
+}
+
+static bool read_file(const char *path, char **ret, struct fault *why)
+{
+    FILE *file = fopen(path, "re");
+    char some[16 * 1024];
+    struct text all;
+    size_t got;
+
+    if (file == NULL)
+        return fault_set(why, "%s: %s", path, strerror(errno));
+    text_init(&all, TEXT_BYTES_MAX);
+    while ((got = fread(some, 1, sizeof(some), file)) > 0 && !all.full) {
+        if (memchr(some, '\0', got) == NULL)
+            text_add(&all, some, got);
+    }
+    fclose(file);
+    *ret = text_give(&all);
+    return true;
+}
+
+bool maps_text(const char *table, char **ret, struct fault *why)
+{
+    const char *colon = strchr(table, ':');
+
+    if (colon[1] == '/')
+        return read_file(colon + 1, ret, why);
+    *ret = mem_text(colon + 1);
+    return true;
 }
 
 bool maps_list(const struct postmap *p, const char *table, char **ret, struct fault *why)

@@ -14,4 +14,9 @@ bool maps_asked_for_domains(const char *table);
 /* All lines `key<TAB>value` of a table that can be listed; gives them. */
 bool maps_list(const struct postmap *p, const char *table, char **ret, struct fault *why);
 
+/* Whether it is a text that people read, too: a file, or what stands in the table's name. */
+bool maps_is_text(const char *table);
+/* That text; gives it. */
+bool maps_text(const char *table, char **ret, struct fault *why);
+
 #endif

@@ -4,9 +4,12 @@ import contextlib
 import os
 import shutil
 import socket
+import subprocess
 import threading
 
 import connectors
+import daemon
+from lab import wait_until
 from namespace import ROOT, run
 from postfix import CONFIG, SPOOL, look_old
 from trial import chapter, expect
@@ -49,6 +52,12 @@ def changed(main=(), services=(), commands=()):
         for name in ("main.cf", "master.cf"):
             look_old(f"{CONFIG}/{name}")
         yield
+
+
+def rules(lab, connectors_):
+    """The daemon and Postfix on these, and the table that goes with them."""
+    lab.rules(connectors_)
+    wait_until(lambda: lab.danelawd.cli("tables", "--check").returncode == 0, 20, "the table")
 
 
 def findings(lab, *more):
@@ -126,6 +135,7 @@ MAIN = (
     ("smtp_discard_ehlo_keywords = starttls", "hold", "smtp_discard_ehlo_keywords", ""),
     ("ignore_mx_lookup_error = yes", "hint", "ignore_mx_lookup_error", "no"),
     ("disable_dns_lookups = yes", "hint", "disable_dns_lookups", "no"),
+    ("smtp_tls_CAfile = /nonexistent", "hold", "smtp_tls_CAfile", "smtp_tls_CAfile = "),
     ("smtp_tls_CAfile = ", "hold", "smtp_tls_CAfile", "smtp_tls_CAfile = "),
     ("address_verify_transport_maps = inline:{{a.example=smtp:}}", "hint", "address_verify_transport_maps", "$transport_maps"),
 )
@@ -133,7 +143,7 @@ MAIN = (
 BEFORE = ("inline:{{good311.example=smtp:}}", "inline:{{boss@notlsa.example=smtp:[mx.plaintext.example]}}",
           "inline:{{.wildnsec3.example=smtp:}}", "regexp:{{/@good311[.]example$$/ smtp:}}", "static:smtp:",
           "inline:{{anyone@good311.example=:}}")
-BEHIND = ("inline:{{clerk@good311.example=smtp:}}", "inline:{{a.wildnsec3.example=smtp:}}",
+BEHIND = ("regexp:{{/^ceo@good311[.]example$$/ smtp:}}", "inline:{{clerk@good311.example=smtp:}}", "inline:{{a.wildnsec3.example=smtp:}}",
           "inline:{{.a.wildnsec3.example=smtp:}}", "regexp:{{/@good311[.]example$$/ smtp:}}", "static:smtp:")
 HARMLESS = ("inline:{{other.example=smtp:}}", "inline:{{*=smtp:}}", "regexp:{{/@other[.]example$$/ smtp:}}",
             "inline:{{good311.example=danelaw-dane:}}", "inline:{{a.wildnsec3.example=error:5.1.1 closed}}")
@@ -142,7 +152,7 @@ HARMLESS = ("inline:{{other.example=smtp:}}", "inline:{{*=smtp:}}", "regexp:{{/@
 @chapter
 def doctor(lab, book):
     """danelaw doctor postfix: silent on a good set-up, finds every way past it"""
-    lab.rules(RULES)
+    rules(lab, RULES)
     with book.test("what danelaw setup postfix prints: nothing found, exit 0"):
         done = lab.danelawd.cli("doctor", "postfix")
         expect(done.returncode == 0 and done.stdout == "nothing found\n", done.stdout, done.stderr)
@@ -167,7 +177,7 @@ def doctor(lab, book):
 @chapter
 def doctor_roads(lab, book):
     """danelaw doctor postfix: every line of every road, altered and missing"""
-    lab.rules(RULES)
+    rules(lab, RULES)
     for road in ROADS:
         for name, value, severity in (*OPTIONS, *((n, v, s) for r, n, v, s in OWN_OPTIONS if r == road)):
             with book.test(f"{road}: -o {name}={value}: {severity}"), changed(services=[f"{road}/unix/{name}={value}"]):
@@ -204,7 +214,7 @@ def doctor_roads(lab, book):
 @chapter
 def doctor_tables(lab, book):
     """danelaw doctor postfix: the generated table, and tables that win over it"""
-    lab.rules(RULES)
+    rules(lab, RULES)
     ours = current("transport_maps")
     for table in BEFORE:
         with book.test(f"transport_maps = {table}, OURS: leak"), changed([f"transport_maps = {table}, {ours}"]):
@@ -216,6 +226,9 @@ def doctor_tables(lab, book):
         for maps in (f"{table}, {ours}", f"{ours}, {table}"):
             with book.test(f"transport_maps = {maps}: no finding"), changed([f"transport_maps = {maps}"]):
                 expect(findings(lab) == [], *findings(lab))
+    with book.test("patterns for addresses of a mandatory connector that can't be told: hint"):
+        with changed([f"transport_maps = {ours}, regexp:{{{{/^(ceo|cfo)@good311[.]example$$/ smtp:}}}}"]):
+            expect_found(lab, "hint", "main.cf: transport_maps", "regexp")
     with book.test("an indexed table with a whole address, behind ours: leak"):
         lab.postfix.write_table("routes", ["clerk@good311.example smtp:", "other.example smtp:"])
         with changed([f"transport_maps = {ours}, $default_database_type:{CONFIG}/routes"]):
@@ -235,6 +248,7 @@ def doctor_tables(lab, book):
     with book.test("a submission service without the milter: hold"), changed(services=["submission/inet/smtpd_milters="]):
         expect_found(lab, "hold", "master.cf: submission/inet: -o smtpd_milters", MILTER)
     path = ours.partition(":")[2]
+    lab.danelawd.kill()                     # it would mend what follows
     with book.test("the table's text is not what the connectors ask for: leak"), kept(path):
         with open(path, "a", encoding="ascii") as out:
             out.write("x.example\tsmtp:\n")
@@ -261,7 +275,7 @@ def doctor_tables(lab, book):
 @chapter
 def doctor_everyone(lab, book):
     """danelaw doctor postfix: a mandatory connector for everyone"""
-    lab.rules([connectors.mandatory("*")])
+    rules(lab, [connectors.mandatory("*")])
     with book.test("what danelaw setup postfix prints: nothing found"):
         expect(current("default_transport") == "danelaw-dane", current("default_transport"))
         expect(findings(lab) == [], *findings(lab))
@@ -270,6 +284,11 @@ def doctor_everyone(lab, book):
                            ("sender_dependent_relayhost_maps = inline:{{al@sender.example=[mx.plaintext.example]}}", "hint")):
         with book.test(f"{line}: {severity}"), changed([line]):
             expect_found(lab, severity, "main.cf: " + line.partition(" =")[0])
+    with book.test("an opportunistic connector for everyone, another default_transport: hint"):
+        rules(lab, [connectors.opportunistic("*")])
+        with changed(["default_transport = smtp"]):
+            expect_found(lab, "hint", "main.cf: default_transport", "default_transport = danelaw")
+        rules(lab, [connectors.mandatory("*")])
     with book.test("an entry for * in a table: leak"):
         with changed([f"transport_maps = {current('transport_maps')}, inline:{{{{*=smtp:}}}}"]):
             expect_found(lab, "leak", "main.cf: transport_maps", "*")
@@ -300,7 +319,7 @@ def doctor_tag(lab, book):
 @chapter
 def doctor_world(lab, book):
     """danelaw doctor postfix: sockets, resolvers, users"""
-    lab.rules(RULES)
+    rules(lab, RULES)
     chroot = SPOOL + "/etc/resolv.conf"
     for text, severity in (("nameserver 192.0.2.1\n", "leak"), ("nameserver 127.0.0.9\n", "hold")):
         with book.test(f"the chroot's resolver is {text.split()[1]}: {severity}"), kept(chroot):
@@ -336,21 +355,22 @@ def doctor_world(lab, book):
         with changed([f"smtpd_milters = {{ unix:{SPOOL}/danelaw/milter.sock, default_action=accept }}"]):
             expect_found(lab, "hold", "main.cf: smtpd_milters", "danelaw/milter.sock")
     with book.test("a user with an address of its own, laxer than the domain's, and a delimiter: hint"):
-        lab.danelawd.configure([*RULES, connectors.opportunistic("clerk@" + GOOD)])
+        rules(lab, [*RULES, connectors.opportunistic("clerk@" + GOOD)])
         expect_found(lab, "hint", "main.cf: recipient_delimiter")
-        lab.danelawd.configure(RULES)
     with book.test("connectors in test mode ask for nothing"):
-        lab.danelawd.configure([connectors.mandatory("other.example", test_mode=True, hold="7d")])
-        lab.danelawd.cli("tables")
+        rules(lab, [connectors.mandatory("other.example", test_mode=True, hold="7d")])
         with changed([f"transport_maps = inline:{{{{other.example=smtp:}}}}, {current('transport_maps')}",
                       "maximal_queue_lifetime = 1h"]):
             expect(findings(lab) == [], *findings(lab))
-        lab.danelawd.configure(RULES)
-        lab.danelawd.cli("tables")
+        rules(lab, RULES)
     with book.test("danelawd is down: hold for both sockets"):
         lab.danelawd.kill()
         found = [f["where"] for f in findings(lab) if f["severity"] == "hold"]
         expect(found == ["danelaw.conf: milter.socket", "danelaw.conf: maps.socket"], found)
+    with book.test("somebody who may not read all of it: exit 75"):
+        done = subprocess.run([daemon.BUILD + "/danelaw", "-c", daemon.CONF, "doctor", "postfix"], capture_output=True,
+                              text=True, check=False, user="daemon", group="daemon", extra_groups=[])
+        expect(done.returncode == 75 and "can't be read" in done.stderr, done)
     with book.test("a bad configuration: exit 78"):
         expect(lab.danelawd.cli("doctor", "postfix", conf="/nonexistent").returncode == 78)
 
