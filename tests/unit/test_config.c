@@ -219,6 +219,34 @@ static void a_connector_in_test_mode_is_in_nobodys_way(void **state)
     config_free(c);
 }
 
+static void metrics_are_at_an_address_and_port(void **state)
+{
+    static const char *const good[] = { "127.0.0.1:9469", "127.8.0.1:1", "[::1]:65535", "localhost:9469", "" };
+    static const char *const bad[] = { "9469", ":9469", "127.0.0.1", "127.0.0.1:", "127.0.0.1:0", "127.0.0.1:65536", "127.0.0.1:x",
+                                       "::1:9469", "[127.0.0.1]:9469", "[::1]", "*:9469", "metrics.example:9469",
+                                       "127.0.0.1:000009469", "[::1:9469", "[]:9469", "unix:/run/x" };
+    static const char *const open[] = { "0.0.0.0:9469", "[::]:9469", "192.0.2.1:9469" };
+    char text[200], faults[400];
+    size_t i;
+
+    (void)state;
+    for (i = 0; i < COUNT_OF(good); i++) {
+        snprintf(text, sizeof(text), "http = { listen = \"%s\"; };\n", good[i]);
+        config_free(load_good(text));
+    }
+    for (i = 0; i < COUNT_OF(bad); i++) {
+        snprintf(text, sizeof(text), "http = { listen = \"%s\"; };\n", bad[i]);
+        snprintf(faults, sizeof(faults), "danelaw.conf:1: http.listen: \"%s\" is no address and port; write it as in "
+                 "\"127.0.0.1:9469\" or \"[::1]:9469\", or \"\" for none\n", bad[i]);
+        load_bad(text, faults);
+    }
+    for (i = 0; i < COUNT_OF(open); i++) {
+        snprintf(text, sizeof(text), "http = { listen = \"%s\"; };\n", open[i]);
+        load_hinted(text, "danelaw.conf:1: http.listen: others than this host may see which partners there are, and how "
+                          "their mail fares; prefer \"127.0.0.1:9469\", or let a firewall choose who may\n");
+    }
+}
+
 static void authorities_for_policy_hosts_are_nobodys_to_change(void **state)
 {
     struct configuration *c;
@@ -472,6 +500,7 @@ int main(void)
         TEST(what_comes_later_is_refused_unless_it_asks_for_nothing),
         TEST(patience_is_a_connectors_own_or_the_defaults),
         TEST(a_connector_in_test_mode_is_in_nobodys_way),
+        TEST(metrics_are_at_an_address_and_port),
         TEST(authorities_for_policy_hosts_are_nobodys_to_change),
         TEST(a_file_that_is_none_is_said_once),
         TEST(a_file_that_anybody_may_write_to_is_refused),
