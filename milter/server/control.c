@@ -484,20 +484,32 @@ static json_t *next_held(struct client *client)
     return held_next(client->held);
 }
 
+static void audit_forget(struct client *client, const json_t *request, size_t count)
+{
+    const char *connector = json_string_value(json_object_get(request, "connector")), *to = member(request, "to");
+    char by[AUDIT_BY_SIZE], after[ADDRESS_TEXT_SIZE + 64], shown[ADDRESS_TEXT_SIZE];
+
+    snprintf(after, sizeof(after), "%s: %zu hold clocks forgotten",
+             connector != NULL || *to == '\0' ? "everything" : text_printable(to, false, shown, sizeof(shown)), count);
+    audit_note(client->control->hooks.store, &(struct audit_entry){ .by = client_by(client, request, by), .connector = connector,
+                                                                    .action = "holds forgotten", .after = after });
+}
+
 static void forget_held(struct client *client, const json_t *request)
 {
     struct fault why;
-    json_t *item;
+    size_t count;
 
     if (!client->peer.trusted) {
         finish(client, EXIT_FAILURE, only_trusted);
         return;
     }
-    if (!held_forget(client->control->hooks.holds, request, &item, &why)) {
+    if (!held_forget(client->control->hooks.holds, request, &count, &why)) {
         finish(client, EXIT_FAILURE + 1, why.text);
         return;
     }
-    send_item(client, item);
+    audit_forget(client, request, count);
+    send_item(client, json_pack("{s:I}", "forgotten", (json_int_t)count));
     finish(client, EX_OK, NULL);
 }
 

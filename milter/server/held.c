@@ -1,9 +1,7 @@
 #include "server/held.h"
 
 #include "base/clock.h"
-#include "base/log.h"
 #include "base/memory.h"
-#include "base/text.h"
 #include "server/report.h"
 
 struct held_list {
@@ -63,15 +61,12 @@ void held_free(struct held_list *l)
     free(l);
 }
 
-bool held_forget(struct holds *holds, const json_t *request, json_t **ret, struct fault *why)
+bool held_forget(struct holds *holds, const json_t *request, size_t *ret_count, struct fault *why)
 {
     const char *connector = json_string_value(json_object_get(request, "connector"));
     const char *to = json_string_value(json_object_get(request, "to"));
     bool all = json_is_true(json_object_get(request, "all"));
-    const char *what = all ? "everything" : to != NULL ? to : connector;
     struct address recipient;
-    char shown[ADDRESS_TEXT_SIZE];
-    size_t count;
 
     if ((connector != NULL) + (to != NULL) + all != 1)
         return fault_set(why, "a connector, a recipient or everything can be forgotten, one of them at a time");
@@ -79,8 +74,6 @@ bool held_forget(struct holds *holds, const json_t *request, json_t **ret, struc
         address_parse(to, &recipient);
     if (to != NULL && recipient.kind != ADDRESS_DOMAIN && recipient.kind != ADDRESS_LITERAL)
         return fault_set(why, "that is no address");
-    count = holds_forget(holds, connector, to == NULL ? NULL : &recipient, (int64_t)clock_wall());
-    log_info("control: held forget: %s: %zu hold clocks forgotten", text_printable(what, false, shown, sizeof(shown)), count);
-    *ret = json_pack("{s:I}", "forgotten", (json_int_t)count);
+    *ret_count = holds_forget(holds, connector, to == NULL ? NULL : &recipient, (int64_t)clock_wall());
     return true;
 }

@@ -18,7 +18,7 @@ struct held_list *held_list(struct holds *holds);
 json_t *held_next(struct held_list *l);
 void held_free(struct held_list *l);        /* NULL is welcome */
 
-/* Forgets what a request names: one of `connector`, `to` and `all`. Gives an item that says how many. */
-bool held_forget(struct holds *holds, const json_t *request, json_t **ret, struct fault *why);
+/* Forgets what a request names: one of `connector`, `to` and `all`. Writes how many ran. */
+bool held_forget(struct holds *holds, const json_t *request, size_t *ret_count, struct fault *why);
 
 #endif

@@ -196,8 +196,10 @@ def hold_command(lab, book):
         with book.test(f"danelaw held forget {' '.join(words)}: {count}"):
             done = lab.danelawd.ask("held", "forget", *words)
             expect(done == [{"forgotten": count}] and len(held(lab)) == left, done, held(lab))
-    with book.test("the log says what was forgotten"):
-        expect(lab.danelawd.about("held forget: everything: 1 "), *lab.danelawd.lines()[-3:])
+    with book.test("log and audit say who has forgotten what"):
+        expect(lab.danelawd.about("everything: 1 hold clocks forgotten"), *lab.danelawd.lines()[-3:])
+        wait_until(lambda: [a for a in lab.danelawd.ask("audit") if a["action"] == "holds forgotten"
+                            and a["by"].startswith("root") and a["after"].startswith("everything: 1 ")], 10, "the audit's entry")
     with book.test("forgetting needs the daemon: exit 69"):
         lab.danelawd.kill()
         expect(lab.danelawd.cli("held", "forget", "--all").returncode == 69)
