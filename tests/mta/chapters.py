@@ -10,6 +10,7 @@ import sts                      # noqa: F401
 import fallback                 # noqa: F401
 import hold                     # noqa: F401
 import sweep                    # noqa: F401
+import shadow                   # noqa: F401
 import command                  # noqa: F401
 import doctor                   # noqa: F401
 import load                     # noqa: F401
