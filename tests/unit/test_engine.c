@@ -489,14 +489,14 @@ static void closing_lets_sleepers_go_and_holds(void **state)
     assert_true(fake_wait_searches(s.fake, "[two.hub.example]:587", 1));
     usleep(50000);
     start = clock_ms();
-    engine_close(s.engine);
+    engine_stop(s.engine);
     assert_true(clock_ms() - start < 2000);
     for (i = 0; i < COUNT_OF(askers); i++) {
-        pthread_join(askers[i].thread, NULL);
+        pthread_join(askers[i].thread, NULL);           /* they tell what they were answered, for which the engine must be there */
         assert_int_equal(askers[i].answer.decision.verdict, VERDICT_HOLD);
         answer_done(&askers[i].answer);
     }
-    fake_free(s.fake);
+    scene_close(&s);
 }
 
 /* A resolver whose face is slow: its closing overtakes an asker who is about to start one search after another. */
@@ -546,10 +546,10 @@ static void nobody_asks_the_resolver_once_it_is_closed(void **state)
     ruleset_unref(s.rules);
     asker_start(&late, &s, "bo@hub.example");
     assert_true(fake_wait_searches(s.fake, "[one.hub.example]", 1));
-    engine_close(s.engine);                             /* the fake aborts if it is asked after this */
+    engine_stop(s.engine);                              /* the fake aborts if it is asked after this */
     pthread_join(late.thread, NULL);
     answer_done(&late.answer);
-    fake_free(s.fake);
+    scene_close(&s);
 }
 
 /* The watch */
