@@ -7,7 +7,8 @@
  *   clerk_end(): FREE; where the clerk is AT_WORK, it becomes LEFT, and the clerk frees it behind its batch.
  *
  * 1. A source is touched by the clerk alone while it is AT_WORK or LEFT, and by nobody while the lock is held.
- * 2. QUEUED ones get a batch each in turn, so that a long search keeps a short one waiting for a batch, not for its end.
+ * 2. QUEUED ones get a batch each in turn, and so do those that are DONE, so that a long search keeps a short one waiting
+ *    for a batch, not for its end.
  */
 #include "server/clerk.h"
 
@@ -35,20 +36,20 @@ struct clerk {
     struct mutex lock;
     struct signal work;
     struct clerk_reading readings[CLERK_READINGS_MAX] GUARDED_BY(lock);
-    size_t next GUARDED_BY(lock);       /* whose turn it is */
+    size_t next GUARDED_BY(lock), next_done GUARDED_BY(lock);       /* whose turn it is */
     bool stopping GUARDED_BY(lock);
 };
 
-static struct clerk_reading *next_queued_locked(struct clerk *k) HOLDING(k->lock)
+/* The first in that state from *turn on, which moves behind it; NULL: there is none. */
+static struct clerk_reading *in_turn_locked(struct clerk *k, enum reading_state state, size_t *turn) HOLDING(k->lock)
 {
     size_t i;
 
     for (i = 0; i < CLERK_READINGS_MAX; i++) {
-        struct clerk_reading *r = &k->readings[(k->next + i) % CLERK_READINGS_MAX];
+        struct clerk_reading *r = &k->readings[(*turn + i) % CLERK_READINGS_MAX];
 
-        if (r->state == READING_QUEUED) {
-            k->next = (k->next + i + 1) % CLERK_READINGS_MAX;
-            r->state = READING_AT_WORK;
+        if (r->state == state) {
+            *turn = (*turn + i + 1) % CLERK_READINGS_MAX;
             return r;
         }
     }
@@ -60,8 +61,10 @@ static struct clerk_reading *await_work(struct clerk *k)
     struct clerk_reading *r = NULL;
 
     mutex_lock(&k->lock);
-    while (!k->stopping && (r = next_queued_locked(k)) == NULL)
+    while (!k->stopping && (r = in_turn_locked(k, READING_QUEUED, &k->next)) == NULL)
         signal_wait(&k->work, &k->lock);
+    if (r != NULL)
+        r->state = READING_AT_WORK;
     mutex_unlock(&k->lock);
     return r;
 }
@@ -172,22 +175,17 @@ void clerk_more(struct clerk_reading *r)
 
 bool clerk_collect(struct clerk *k, struct clerk_batch *ret)
 {
-    bool found = false;
-    size_t i;
+    struct clerk_reading *r;
 
     mutex_lock(&k->lock);
-    for (i = 0; i < CLERK_READINGS_MAX && !found; i++) {
-        struct clerk_reading *r = &k->readings[i];
-
-        found = r->state == READING_DONE;
-        if (found) {
-            *ret = r->batch;
-            r->batch.items = NULL;
-            r->state = READING_RESTING;
-        }
+    r = in_turn_locked(k, READING_DONE, &k->next_done);
+    if (r != NULL) {
+        *ret = r->batch;
+        r->batch.items = NULL;
+        r->state = READING_RESTING;
     }
     mutex_unlock(&k->lock);
-    return found;
+    return r != NULL;
 }
 
 void clerk_end(struct clerk_reading *r)

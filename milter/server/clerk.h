@@ -44,7 +44,7 @@ struct clerk_reading *clerk_begin(struct clerk *k, struct clerk_source *source, 
 void *clerk_whose(const struct clerk_reading *r);
 /* Asks for the next batch; nothing happens where one is on its way. */
 void clerk_more(struct clerk_reading *r);
-/* Gives a batch; false: none has come. */
+/* Gives a batch; false: none has come. CLERK_READINGS_MAX calls give all that had come before the first of them. */
 bool clerk_collect(struct clerk *k, struct clerk_batch *ret);
 /* Nobody wants more. At any time. NULL is welcome. */
 void clerk_end(struct clerk_reading *r);

@@ -715,6 +715,7 @@ static void on_mail(evutil_socket_t bell, short what, void *self)
     struct control_job *job, *next;
     struct clerk_batch batch;
     uint64_t rings;
+    size_t i;
 
     (void)what;
     if (read(bell, &rings, sizeof(rings)) < 0 && errno != EAGAIN)
@@ -731,7 +732,7 @@ static void on_mail(evutil_socket_t bell, short what, void *self)
         }
         job_free(job);
     }
-    while (clerk_collect(c->clerk, &batch)) {
+    for (i = 0; i < CLERK_READINGS_MAX && clerk_collect(c->clerk, &batch); i++) {
         send_batch(clerk_whose(batch.reading), &batch);
         json_decref(batch.items);
     }
