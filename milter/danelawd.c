@@ -272,7 +272,8 @@ static void open_doors(struct house *h)
     h->map = socketmap_open(h->loop, h->map_socket, set, h->engine);
     h->control = control_open(h->loop, h->control_socket, h->engine, &h->hooks);
     h->metrics = metrics_open(h->loop, set->http.listen, h->http_socket,
-                              &(struct metrics_sources){ h->engine, h->counters, h->map, &h->hooks });
+                              &(struct metrics_sources){ .engine = h->engine, .counters = h->counters, .map = h->map,
+                                                         .hooks = &h->hooks });
     h->reload_signal = event_new(h->loop, h->signals, EV_READ | EV_PERSIST, on_reload_signal, h);
     event_add(h->reload_signal, NULL);
     h->minute = event_new(h->loop, -1, EV_PERSIST, on_minute, h);

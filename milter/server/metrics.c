@@ -5,12 +5,13 @@
 #include "base/memory.h"
 #include "server/http.h"
 #include "server/report.h"
+#include "store/holds.h"
 
 #include <event2/event.h>
 #include <stdlib.h>
 #include <string.h>
 
-enum { AGAIN_SECONDS = 30, WHY_SIZE = 512 };
+enum { AGAIN_SECONDS = 30, WHY_SIZE = 512, COUNT_SECONDS = 1, SLICES_AT_ONCE = 16 };
 
 struct metrics {
     struct metrics_sources from;
@@ -19,6 +20,9 @@ struct metrics {
     struct event_base *loop;
     struct http *door;                  /* NULL: its address could not be had yet */
     struct event *again;
+    struct event *count;
+    unsigned slice;                     /* of the clocks: the next to count */
+    size_t counted;                     /* in the slices before */
 };
 
 bool metrics_health(const struct metrics_sources *from, struct text *ret)
@@ -68,9 +72,29 @@ static void on_again(evutil_socket_t unused, short what, void *metrics)
     open_door(m, socket);
 }
 
+/* There may be more clocks than the loop has time to count at once. */
+static void on_count(evutil_socket_t unused, short what, void *metrics)
+{
+    struct metrics *m = metrics;
+    struct hold_slice some;
+    int i;
+
+    (void)unused, (void)what;
+    for (i = 0; i < SLICES_AT_ONCE; i++) {
+        holds_read(m->from.hooks->holds, m->slice, (int64_t)clock_wall(), &some);
+        m->counted += some.count;
+        hold_slice_done(&some);
+        m->slice = (m->slice + 1) % HOLDS_SLICES;
+        if (m->slice == 0) {
+            m->from.holds = m->counted;
+            m->counted = 0;
+        }
+    }
+}
+
 struct metrics *metrics_open(struct event_base *loop, const char *listen, int socket, const struct metrics_sources *from)
 {
-    struct timeval pause = { .tv_sec = AGAIN_SECONDS };
+    struct timeval pause = { .tv_sec = AGAIN_SECONDS }, tick = { .tv_sec = COUNT_SECONDS };
     struct metrics *m;
 
     if (*listen == '\0')
@@ -78,8 +102,11 @@ struct metrics *metrics_open(struct event_base *loop, const char *listen, int so
     m = mem_zero(sizeof(*m));
     *m = (struct metrics){ .from = *from, .listen = listen, .started = clock_wall_ms(), .loop = loop };
     m->again = event_new(loop, -1, EV_PERSIST, on_again, m);
-    if (m->again == NULL)
+    m->count = event_new(loop, -1, EV_PERSIST, on_count, m);
+    if (m->again == NULL || m->count == NULL)
         mem_out();
+    if (from->hooks->holds != NULL)
+        event_add(m->count, &tick);
     if (socket >= 0)
         open_door(m, socket);
     else
@@ -93,5 +120,6 @@ void metrics_close(struct metrics *m)
         return;
     http_close(m->door);
     event_free(m->again);
+    event_free(m->count);
     free(m);
 }

@@ -16,6 +16,7 @@ struct metrics_sources {
     const struct counters *counters;
     const struct socketmap *map;                /* or NULL */
     const struct control_hooks *hooks;          /* what `danelaw status` looks at, too */
+    size_t holds;                               /* how many clocks run; counted by metrics_open() bit by bit */
 };
 
 /*

@@ -10,7 +10,6 @@
 #include "server/socketmap.h"
 #include "store/cache.h"
 #include "store/counters.h"
-#include "store/holds.h"
 #include "store/policies.h"
 #include "store/store.h"
 #include "store/trace.h"
@@ -112,15 +111,16 @@ static void put_searches(const struct metrics_sources *from, const struct engine
     put_times(from, to, COUNTED_STS_POLICY, "sts-policy");
 }
 
-static void put_memory(const struct control_hooks *hooks, struct text *to)
+static void put_memory(const struct metrics_sources *from, struct text *to)
 {
+    const struct control_hooks *hooks = from->hooks;
     struct store_status store;
     struct trace_status trace;
 
     if (hooks->policies != NULL)
         put(to, "policies", "gauge", policies_count(hooks->policies), "MTA-STS policies kept.");
     if (hooks->holds != NULL)
-        put(to, "holds", "gauge", holds_count(hooks->holds, (int64_t)clock_wall()), "Refused recipients whose hold runs.");
+        put(to, "holds", "gauge", from->holds, "Refused recipients whose hold runs.");
     if (hooks->store != NULL) {
         store_status(hooks->store, &store);
         put(to, "store_good", "gauge", store.good, "1 where the store can be written.");
@@ -189,5 +189,5 @@ void metrics_print(const struct metrics_sources *from, int64_t started, struct t
     put_decisions(from, ret);
     put_evidence(from, ret);
     put_searches(from, &now, ret);
-    put_memory(from->hooks, ret);
+    put_memory(from, ret);
 }

@@ -9,6 +9,7 @@
 #include "server/http.h"
 #include "site.h"
 #include "store/counters.h"
+#include "store/holds.h"
 
 #include <arpa/inet.h>
 #include <event2/event.h>
@@ -477,6 +478,36 @@ static void who_says_nothing_makes_room_for_others_in_time(void **state)
     house_close();
 }
 
+static void the_clocks_of_refused_recipients_are_counted_in_time(void **state)
+{
+    struct holds *holds = holds_open(NULL, 1000, (int64_t)clock_wall());
+    int64_t until = clock_ms() + PATIENCE_SECONDS * 1000;
+    const char *answer = "";
+    struct address to, from;
+    char words[32];
+    int i;
+
+    (void)state;
+    house_init();
+    house.hooks.holds = holds;
+    address_parse("al@home.example", &from);
+    for (i = 0; i < 7; i++) {
+        snprintf(words, sizeof(words), "bo%d@bank.example", i);
+        address_parse(words, &to);
+        holds_note(holds, &(struct hold_key){ "Bank", &from, &to }, REASON_DANE_REQUIRED, 86400, (int64_t)clock_wall());
+    }
+    house_open();
+    door_open();
+    do {
+        usleep(50000);
+        answer = request("GET /metrics HTTP/1.1\r\n\r\n");
+    } while (strstr(answer, "\ndanelaw_holds 7\n") == NULL && clock_ms() < until);
+    assert_has(answer, "\ndanelaw_holds 7\n");
+    door_close();
+    house_close();
+    holds_close(holds);
+}
+
 static void who_leaves_early_does_no_harm(void **state)
 {
     struct linger at_once = { .l_onoff = 1 };
@@ -541,6 +572,7 @@ int main(void)
         cmocka_unit_test(all_else_is_refused),
         cmocka_unit_test(a_request_may_come_in_pieces_and_ends_its_connection),
         cmocka_unit_test(who_says_nothing_makes_room_for_others_in_time),
+        cmocka_unit_test(the_clocks_of_refused_recipients_are_counted_in_time),
         cmocka_unit_test(who_leaves_early_does_no_harm),
         cmocka_unit_test(a_port_that_is_taken_or_no_address_is_told),
     };
