@@ -15,9 +15,10 @@
 #include "store/trace.h"
 
 #include <inttypes.h>
+#include <stdio.h>
 #include <string.h>
 
-enum { LABEL_SIZE = 1024 };
+enum { LABEL_SIZE = 1024, LINE_SIZE = LABEL_SIZE + 256 };
 
 static void put_head(struct text *to, const char *name, const char *type, const char *help)
 {
@@ -50,14 +51,17 @@ struct series {
     const char *name;
 };
 
+/* There may be thousands of these, hence one pass each: text_print() formats twice. */
 static void put_counted(void *self, const struct counted *one)
 {
     const struct series *s = self;
-    char name[LABEL_SIZE];
+    char name[LABEL_SIZE], line[LINE_SIZE];
+    int length = snprintf(line, sizeof(line), "danelaw_%s{connector=\"%s\",where=\"%s\",verdict=\"%s\",reason=\"%s\"} %" PRIu64 "\n",
+                          s->name, label(one->connector, name), where_word(one->where), verdict_word(one->verdict),
+                          reason_word(one->reason), one->count);
 
-    text_print(s->to, "danelaw_%s{connector=\"%s\",where=\"%s\",verdict=\"%s\",reason=\"%s\"} %" PRIu64 "\n", s->name,
-               label(one->connector, name), where_word(one->where), verdict_word(one->verdict),
-               reason_word(one->reason), one->count);
+    if (length > 0 && length < LINE_SIZE)
+        text_add(s->to, line, (size_t)length);
 }
 
 static void put_decisions(const struct metrics_sources *from, struct text *to)
