@@ -57,4 +57,7 @@ void cli_remark(const char *format, ...) __attribute__((format(printf, 1, 2)));
  */
 bool cli_load(const struct cli *c, bool lenient, struct configuration **ret, int *ret_exit);
 
+/* Without the daemon: what its store has of overrides counts here, too. Changes conf->rules. */
+bool cli_add_overrides(struct configuration *conf, struct fault *why);
+
 #endif

@@ -1,7 +1,9 @@
 #include "base/memory.h"
 #include "cli/cli.h"
+#include "cli/daemon.h"
 #include "cli/output.h"
 #include "mta/doctor.h"
+#include "mta/tables.h"
 
 #include <string.h>
 
@@ -64,11 +66,87 @@ static int show(const struct cli *c, const struct doctor_report *r)
     return r->count > 0 ? CLI_NO : CLI_GOOD;
 }
 
-int cli_doctor(const struct cli *c)
+/* What the daemon says of its table. */
+struct word {
+    struct daemon_reader reader;
+    bool current;
+    struct fault why;
+};
+
+static void hear(struct daemon_reader *self, const json_t *item)
+{
+    struct word *word = (struct word *)self;
+
+    word->current = json_is_true(json_object_get(item, "current"));
+    fault_set(&word->why, "%s", output_member(item, "why", "danelawd says so"));
+}
+
+static bool may_fall_back(const struct ruleset *rules)
+{
+    size_t i;
+
+    for (i = 0; i < ruleset_count(rules); i++) {
+        if (ruleset_at(rules, i)->fallback != NULL)
+            return true;
+    }
+    return false;
+}
+
+/* The table differs from what the files ask for; only the daemon knows which fallbacks are taken. */
+static const char *ask_daemon(const struct cli *c, const struct configuration *conf, struct fault *why)
+{
+    struct word word = { .reader.item = hear };
+    struct cli quiet = *c;
+
+    quiet.json = false;
+    if (daemon_ask(&quiet, json_pack("{s:s, s:b}", "verb", "tables", "check", 1), &word.reader) > CLI_NO)
+        return why->text;
+    if (!word.current)
+        *why = word.why;
+    else if (may_fall_back(conf->rules))
+        return "";
+    else
+        fault_set(why, "danelawd goes by other rules than its configuration has now");
+    return why->text;
+}
+
+/* As doctor_postfix() wants it. */
+static const char *table_state(const struct cli *c, struct configuration *conf, struct fault *why)
+{
+    struct ruleset *configured = ruleset_ref(conf->rules);
+    bool known = strcmp(conf->settings.tables.mta, "postfix") == 0 && cli_add_overrides(conf, why);
+    const char *stale = NULL;
+
+    if (known && tables_current(&conf->settings, conf->rules, why))
+        stale = "";
+    else if (known)
+        stale = daemon_listens(&conf->settings) ? ask_daemon(c, conf, why) : why->text;
+    ruleset_unref(conf->rules);
+    conf->rules = configured;           /* a mode that is overridden for a while is no reason to keep silent */
+    return stale;
+}
+
+static int examine(const struct cli *c, struct configuration *conf)
 {
     struct doctor_report report;
+    struct fault why, doubt;
+    const char *stale = table_state(c, conf, &doubt);
+    int exit;
+
+    if (c->config_dir != NULL)
+        conf->settings.tables.config_dir = c->config_dir;
+    doctor_report_init(&report);
+    if (doctor_postfix(&conf->settings, conf->rules, stale, &report, &why))
+        exit = show(c, &report);
+    else
+        exit = cli_fail(CLI_TEMPORARY, "%s", why.text);
+    doctor_report_done(&report);
+    return exit;
+}
+
+int cli_doctor(const struct cli *c)
+{
     struct configuration *conf;
-    struct fault why;
     int exit;
 
     if (strcmp(c->words[0], "sendmail") == 0)
@@ -77,14 +155,7 @@ int cli_doctor(const struct cli *c)
         return cli_fail(CLI_USAGE, "that is: danelaw doctor postfix [--config-dir D]");
     if (!cli_load(c, false, &conf, &exit))
         return exit;
-    if (c->config_dir != NULL)
-        conf->settings.tables.config_dir = c->config_dir;
-    doctor_report_init(&report);
-    if (doctor_postfix(&conf->settings, conf->rules, NULL, &report, &why))
-        exit = show(c, &report);
-    else
-        exit = cli_fail(CLI_TEMPORARY, "%s", why.text);
-    doctor_report_done(&report);
+    exit = examine(c, conf);
     config_free(conf);
     return exit;
 }

@@ -25,8 +25,7 @@ static char *name_of(const struct settings *set)
     return text_give(&name);
 }
 
-/* Without the daemon: what its store has of overrides counts here, too. */
-static bool add_overrides(struct configuration *conf, struct fault *why)
+bool cli_add_overrides(struct configuration *conf, struct fault *why)
 {
     int64_t now = (int64_t)clock_wall();
     struct override *all;
@@ -51,7 +50,7 @@ static bool know_overrides(struct configuration *conf, struct fault *why)
 {
     struct fault doubt;
 
-    if (add_overrides(conf, &doubt))
+    if (cli_add_overrides(conf, &doubt))
         return true;
     if (tables_there(&conf->settings))
         return fault_set(why, "%.150s; start danelawd, then say this again", doubt.text);
@@ -101,7 +100,7 @@ static int check(const struct cli *c, struct configuration *conf)
     struct fault why = { "" };
     bool current;
 
-    if (!add_overrides(conf, &why))
+    if (!cli_add_overrides(conf, &why))
         return cli_fail(CLI_TEMPORARY, "%s", why.text);
     current = tables_current(&conf->settings, conf->rules, &why);
     if (c->json) {

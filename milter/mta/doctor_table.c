@@ -13,6 +13,8 @@
  * routes mail.
  */
 
+static const char *const rewrite = "danelaw reload, or danelaw tables while danelawd is down";
+
 enum { KEYS_BYTES_MAX = 256 * 1024 * 1024 };
 
 /* What transport_maps should be. */
@@ -113,7 +115,7 @@ static void compare_index(struct doctor *d, const char *lines, const char *answe
     }
     if (wrong.count > 0)
         doctor_find(d, DOCTOR_LEAK, d->table, doctor_say(d, "what Postfix finds in the table is not what its text says: %s",
-                                                         doctor_keys_give(d, &wrong)), "danelaw tables");
+                                                         doctor_keys_give(d, &wrong)), rewrite);
     text_done(&wrong.text);
 }
 
@@ -132,7 +134,38 @@ static void check_index(struct doctor *d)
         compare_index(d, lines, answers);
     else
         doctor_find(d, DOCTOR_HOLD, d->table, doctor_say(d, "Postfix can't read the table, and defers all mail: %s", why.text),
-                    "danelaw tables");
+                    rewrite);
+    text_done(&keys);
+}
+
+/* Whatever road it takes now, a mandatory connector's mail has a line. */
+static void check_present(struct doctor *d)
+{
+    AUTO(free) char *answers = NULL;
+    struct doctor_keys missing;
+    const char *at, *value;
+    struct text keys;
+    size_t i;
+
+    text_init(&keys, KEYS_BYTES_MAX);
+    doctor_keys_init(&missing);
+    for (i = 0; i < d->sheet.count; i++)
+        text_print(&keys, "%s\n", d->sheet.lines[i].key);
+    at = keys.length > 0 && postmap_query(&d->postmap, d->table, &keys, &answers, NULL) ? answers : NULL;
+    for (i = 0; at != NULL && i < d->sheet.count; i++) {
+        size_t length = strlen(d->sheet.lines[i].key);
+
+        if (strncmp(at, d->sheet.lines[i].key, length) == 0 && at[length] == '\t') {
+            at += strcspn(at, "\n");
+            at += *at == '\n';
+        } else if (doctor_is_strict(d, d->sheet.lines[i].key, &value)) {
+            doctor_keys_add(&missing, d->sheet.lines[i].key);
+        }
+    }
+    if (missing.count > 0)
+        doctor_find(d, DOCTOR_LEAK, d->table, doctor_say(d, "mandatory connectors' mail has no line in the table: %s",
+                                                         doctor_keys_give(d, &missing)), rewrite);
+    text_done(&missing.text);
     text_done(&keys);
 }
 
@@ -152,7 +185,7 @@ static void check_current(struct doctor *d)
                     "take transport_maps out of parent_domain_matches_subdomains");
     else
         doctor_find(d, DOCTOR_LEAK, *d->table == '\0' ? d->table_path : d->table,
-                    doctor_say(d, "the table is not current: %s", why.text), "danelaw tables");
+                    doctor_say(d, "the table is not current: %s", why.text), rewrite);
 }
 
 /* A line `d :` keeps the site's own domains out of a wildcard; mail that is only relayed leaves all the same. */
@@ -202,8 +235,10 @@ void doctor_table(struct doctor *d)
     }
     if (can_look(d)) {
         check_current(d);
-        if (*d->table != '\0')
+        if (*d->table != '\0') {
             check_index(d);
+            check_present(d);
+        }
     }
     if (*d->table == '\0')
         return;

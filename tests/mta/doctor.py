@@ -247,6 +247,19 @@ def doctor_tables(lab, book):
             expect_found(lab, "leak", "master.cf: submission/inet: -o content_filter")
     with book.test("a submission service without the milter: hold"), changed(services=["submission/inet/smtpd_milters="]):
         expect_found(lab, "hold", "master.cf: submission/inet: -o smtpd_milters", MILTER)
+    with book.test("a connector that the daemon has not heard of: leak"):
+        lab.danelawd.configure([*RULES, connectors.mandatory("unsigned.example")])
+        found = findings(lab)
+        expect([f for f in found if "unsigned.example" in f["what"] and "danelaw reload" in f["fix"]], *found)
+        expect([f for f in found if "other rules" in f["what"]], *found)
+    with book.test("a mode overridden for a while is no reason to doubt the table"):
+        rules(lab, RULES)
+        done = lab.danelawd.cli("mode", "strict " + GOOD, "--dane", "opportunistic", "--for", "1h")
+        expect(done.returncode == 0, done)
+        wait_until(lambda: lab.danelawd.cli("tables", "--check").returncode == 0, 20, "the table")
+        expect(findings(lab) == [], *findings(lab))
+        lab.danelawd.cli("mode", "strict " + GOOD, "--clear")
+        wait_until(lambda: lab.danelawd.cli("tables", "--check").returncode == 0, 20, "the table")
     path = ours.partition(":")[2]
     lab.danelawd.kill()                     # it would mend what follows
     with book.test("the table's text is not what the connectors ask for: leak"), kept(path):
