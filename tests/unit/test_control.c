@@ -556,6 +556,44 @@ static void match_finds_by_sender(void **state)
     json_decref(all);
 }
 
+static void a_search_begins_where_nothing_is_known(void **state)
+{
+    json_t *all = ask("{\"verb\":\"connectors\",\"what\":\"match\",\"address\":\"x@cold.example\",\"search\":true}\n");
+
+    (void)state;
+    assert_int_equal(exit_of(all), 0);
+    json_decref(all);
+    warm_up("cold.example");
+}
+
+static void what_was_swept_counts_as_bounced(void **state)
+{
+    static const char *const wrong[] = {
+        "{\"verb\":\"swept\"}\n",
+        "{\"verb\":\"swept\",\"queue_id\":\"A1\",\"to\":\"x@good.example\",\"from\":\"\"}\n",
+        "{\"verb\":\"swept\",\"queue_id\":\"A1\",\"to\":\"x@good.example\",\"from\":\"\",\"reason\":\"boredom\"}\n",
+        "{\"verb\":\"swept\",\"queue_id\":7,\"to\":\"x@good.example\",\"from\":\"\",\"reason\":\"-\"}\n",
+    };
+    struct engine_status now;
+    json_t *all;
+    size_t i;
+
+    (void)state;
+    all = ask("{\"verb\":\"swept\",\"queue_id\":\"A1\",\"to\":\"x@good.example\",\"from\":\"\",\"reason\":\"dane-required\"}\n");
+    assert_int_equal(exit_of(all), 0);
+    json_decref(all);
+    all = ask("{\"verb\":\"swept\",\"queue_id\":\"A1\",\"to\":\"x@[192.0.2.1]\",\"from\":\"a@b\",\"reason\":\"-\"}\n");
+    assert_int_equal(exit_of(all), 0);
+    json_decref(all);
+    for (i = 0; i < COUNT_OF(wrong); i++) {
+        all = ask(wrong[i]);
+        assert_int_equal(exit_of(all), 2);
+        json_decref(all);
+    }
+    engine_status(house.engine, &now);
+    assert_int_equal(now.bounced, 2);
+}
+
 static void an_unknown_name_is_no(void **state)
 {
     json_t *all = ask("{\"verb\":\"connectors\",\"what\":\"show\",\"name\":\"Nobody\"}\n");
@@ -1091,6 +1129,8 @@ int main(void)
         ROOM_TEST(smart_hosts_are_as_good_as_their_first_that_delivers),
         ROOM_TEST(what_nobody_asked_for_is_null),
         ROOM_TEST(match_finds_by_sender),
+        ROOM_TEST(a_search_begins_where_nothing_is_known),
+        ROOM_TEST(what_was_swept_counts_as_bounced),
         ROOM_TEST(an_unknown_name_is_no),
         ROOM_TEST(status_says_what_fails),
         ROOM_TEST(nonsense_is_refused),
