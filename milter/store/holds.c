@@ -6,8 +6,6 @@
  *     If the store drops the job, it calls renewed(), and everything is written anew.
  *  3. The file never has a clock that memory has not, but for jobs that wait: what can't be read at start is deleted, lest
  *     an old row comes back after its mail was delivered. Forgetting puts a bounce off; remembering wrongly would bounce early.
- *  4. Entries stand in their bucket, and in one list from the oldest to the newest by their latest refusal. The top bits of
- *     the hash choose the bucket, so that a slice of the hashes is a row of buckets, however large the table has grown.
  */
 #include "store/holds.h"
 
@@ -17,58 +15,26 @@
 #include "base/memory.h"
 #include "base/thread.h"
 #include "store/hold_rows.h"
+#include "store/hold_table.h"
 
-#include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
 
-enum {
-    SLICE_BITS = 8,
-    OCTETS_EACH = 256,                      /* for each of `most`, on the average; most clocks have 150 */
-    TIDY_AT_ONCE = 2,                       /* clocks that are over, let go with each refusal */
-};
-
-/* Connector, sender and recipient, each with its NUL. */
-struct key {
-    size_t length;
-    char *bytes;
-};
-
-struct entry {
-    struct entry *next;                     /* in the bucket */
-    struct entry *older, *newer;
-    uint64_t hash;
-    struct hold hold;
-    uint32_t patience;
-    bool queued;
-    size_t length;
-    char key[];
-};
+_Static_assert(HOLDS_SLICES == 1 << HOLD_TABLE_SLICE_BITS, "a slice is a row of buckets");
 
 struct holds {
     struct store *store;                    /* or NULL */
     atomic_uint users;                      /* the owner, its watcher, and each job */
     struct store_watcher watcher;
-    size_t most;                            /* entries; frozen */
-    atomic_size_t used;                     /* changed under the lock */
     struct mutex lock;
-    struct entry **buckets GUARDED_BY(lock);
-    unsigned bits GUARDED_BY(lock);         /* 1 << bits buckets */
-    size_t octets GUARDED_BY(lock);         /* what the entries take */
-    struct entry *oldest GUARDED_BY(lock), *newest GUARDED_BY(lock);
+    struct hold_table table GUARDED_BY(lock);
 };
 
 static void unref(struct holds *h) UNCHECKED                    /* nobody else is left */
 {
-    struct entry *e, *newer;
-
     if (atomic_fetch_sub_explicit(&h->users, 1, memory_order_acq_rel) != 1)
         return;
-    for (e = h->oldest; e != NULL; e = newer) {
-        newer = e->newer;
-        free(e);
-    }
-    free(h->buckets);
+    hold_table_done(&h->table);
     mutex_done(&h->lock);
     free(h);
 }
@@ -100,26 +66,36 @@ static bool spell(const struct address *a, char ret[static ADDRESS_TEXT_SIZE])
     return false;
 }
 
-static struct key key_of(const char *connector, const char *sender, const char *recipient)
+static struct hold_text text_of(const char *bytes, size_t length)
+{
+    return (struct hold_text){ bytes, length, hash_bytes(bytes, length) };
+}
+
+/* Connector, sender and recipient, each with its NUL; free_text() ends it. */
+static struct hold_text join(const char *connector, const char *sender, const char *recipient)
 {
     size_t first = strlen(connector) + 1, second = strlen(sender) + 1, third = strlen(recipient) + 1;
-    struct key k = { .length = first + second + third };
+    char *bytes = mem_array(first + second + third, 1);
 
-    k.bytes = mem_array(k.length, 1);
-    memcpy(k.bytes, connector, first);
-    memcpy(k.bytes + first, sender, second);
-    memcpy(k.bytes + first + second, recipient, third);
-    return k;
+    memcpy(bytes, connector, first);
+    memcpy(bytes + first, sender, second);
+    memcpy(bytes + first + second, recipient, third);
+    return text_of(bytes, first + second + third);
+}
+
+static void free_text(struct hold_text *t)
+{
+    free((char *)(uintptr_t)t->bytes);
 }
 
 /* false: there is no clock for such. */
-static bool read_key(const struct hold_key *spoken, struct key *ret)
+static bool read_key(const struct hold_key *spoken, struct hold_text *ret)
 {
     char sender[ADDRESS_TEXT_SIZE], recipient[ADDRESS_TEXT_SIZE];
 
     if (!spell(spoken->sender, sender) || !spell(spoken->recipient, recipient))
         return false;
-    *ret = key_of(spoken->connector, sender, recipient);
+    *ret = join(spoken->connector, sender, recipient);
     return true;
 }
 
@@ -131,110 +107,9 @@ static struct held show(const char *key, const struct hold *hold, uint32_t patie
                           .patience = patience };
 }
 
-/* The table */
-
-static struct entry **find_locked(struct holds *h, const char *key, size_t length, uint64_t hash) HOLDING(h->lock)
-{
-    struct entry **at = &h->buckets[hash >> (64 - h->bits)];
-
-    while (*at != NULL && ((*at)->hash != hash || (*at)->length != length || memcmp((*at)->key, key, length) != 0))
-        at = &(*at)->next;
-    return at;
-}
-
-static void grow_locked(struct holds *h) HOLDING(h->lock)
-{
-    unsigned bits = h->bits + 1;
-    struct entry **buckets = mem_array((size_t)1 << bits, sizeof(struct entry *)), *e;
-
-    for (e = h->oldest; e != NULL; e = e->newer) {
-        e->next = buckets[e->hash >> (64 - bits)];
-        buckets[e->hash >> (64 - bits)] = e;
-    }
-    free(h->buckets);
-    h->buckets = buckets;
-    h->bits = bits;
-}
-
-static void link_newest_locked(struct holds *h, struct entry *e) HOLDING(h->lock)
-{
-    e->older = h->newest;
-    e->newer = NULL;
-    *(h->newest == NULL ? &h->oldest : &h->newest->newer) = e;
-    h->newest = e;
-}
-
-static void link_oldest_locked(struct holds *h, struct entry *e) HOLDING(h->lock)
-{
-    e->newer = h->oldest;
-    e->older = NULL;
-    *(h->oldest == NULL ? &h->newest : &h->oldest->older) = e;
-    h->oldest = e;
-}
-
-static void unlink_locked(struct holds *h, struct entry *e) HOLDING(h->lock)
-{
-    *(e->older == NULL ? &h->oldest : &e->older->newer) = e->newer;
-    *(e->newer == NULL ? &h->newest : &e->newer->older) = e->older;
-}
-
-static size_t octets_of(const struct entry *e)
-{
-    return sizeof(*e) + e->length;
-}
-
-static struct entry *cut_locked(struct holds *h, struct entry **at) HOLDING(h->lock)
-{
-    struct entry *e = *at;
-
-    *at = e->next;
-    unlink_locked(h, e);
-    h->octets -= octets_of(e);
-    atomic_fetch_sub(&h->used, 1);
-    return e;
-}
-
-/* Puts a new entry into its bucket, which `at` may no longer be; the list is the caller's. */
-static struct entry *place_locked(struct holds *h, const char *key, size_t length, uint64_t hash) HOLDING(h->lock)
-{
-    struct entry *e = mem_zero(sizeof(*e) + length), **at;
-
-    if (atomic_load(&h->used) >= (size_t)1 << h->bits)
-        grow_locked(h);
-    e->hash = hash;
-    e->length = length;
-    memcpy(e->key, key, length);
-    at = &h->buckets[hash >> (64 - h->bits)];
-    e->next = *at;
-    *at = e;
-    h->octets += octets_of(e);
-    atomic_fetch_add(&h->used, 1);
-    return e;
-}
-
-/* Takes out the oldest that has to give way to `newcomer`, or is over; or gives NULL. *tidied counts the latter. */
-static struct entry *make_room_locked(struct holds *h, const struct entry *newcomer, int64_t now, unsigned *tidied)
-    HOLDING(h->lock)
-{
-    struct entry *e = h->oldest;
-    bool full = atomic_load(&h->used) > h->most || h->octets > h->most * OCTETS_EACH;
-
-    if (e == NULL || e == newcomer)
-        return NULL;
-    if (!full && (*tidied == TIDY_AT_ONCE || !hold_is_over(&e->hold, e->patience, now)))
-        return NULL;
-    *tidied += !full;
-    return cut_locked(h, find_locked(h, e->key, e->length, e->hash));
-}
-
 /* Slices */
 
-static size_t first_bucket_locked(struct holds *h, unsigned slice) HOLDING(h->lock)
-{
-    return (size_t)slice << (h->bits - SLICE_BITS);
-}
-
-static void add_item(struct hold_slice *s, const struct entry *e)
+static void add_item(struct hold_slice *s, const struct hold_entry *e)
 {
     struct held *made = &s->items[s->count++];
 
@@ -248,19 +123,19 @@ static void add_item(struct hold_slice *s, const struct entry *e)
 static void read_slice(struct holds *h, unsigned slice, bool all, int64_t now, struct hold_slice *ret)
 {
     size_t first, end, room = 0, i;
-    struct entry *e;
+    struct hold_entry *e;
 
     *ret = (struct hold_slice){ .memory = arena_new() };
     mutex_lock(&h->lock);
-    first = first_bucket_locked(h, slice);
-    end = first_bucket_locked(h, slice + 1);
+    first = hold_table_slice(&h->table, slice);
+    end = hold_table_slice(&h->table, slice + 1);
     for (i = first; i < end; i++) {
-        for (e = h->buckets[i]; e != NULL; e = e->next)
+        for (e = h->table.buckets[i]; e != NULL; e = e->next)
             room++;
     }
     ret->items = mem_array(room + 1, sizeof(*ret->items));
     for (i = first; i < end; i++) {
-        for (e = h->buckets[i]; e != NULL; e = e->next) {
+        for (e = h->table.buckets[i]; e != NULL; e = e->next) {
             if (all || !hold_is_over(&e->hold, e->patience, now))
                 add_item(ret, e);
         }
@@ -301,13 +176,12 @@ static void push(struct holds *h, const char *key, size_t length, bool (*run)(st
     store_push(h->store, &job->job);
 }
 
-static bool look_up(struct holds *h, const char *key, size_t length, struct hold *ret_hold, uint32_t *ret_patience)
+static bool look_up(struct holds *h, const struct hold_text *key, struct hold *ret_hold, uint32_t *ret_patience)
 {
-    uint64_t hash = hash_bytes(key, length);
-    struct entry *e;
+    struct hold_entry *e;
 
     mutex_lock(&h->lock);
-    e = *find_locked(h, key, length, hash);
+    e = *hold_table_find(&h->table, key);
     if (e != NULL) {
         *ret_hold = e->hold;
         *ret_patience = e->patience;
@@ -320,9 +194,10 @@ static bool look_up(struct holds *h, const char *key, size_t length, struct hold
 static bool run_sync(struct store_job *self, struct writer *w)
 {
     struct job *job = (struct job *)self;
+    struct hold_text key = text_of(job->key, job->length);
     struct hold hold = { 0 };
     uint32_t patience = 0;
-    bool found = look_up(job->h, job->key, job->length, &hold, &patience);
+    bool found = look_up(job->h, &key, &hold, &patience);
     struct held held = show(job->key, &hold, patience);
 
     return found ? hold_rows_write(w, &held) : hold_rows_delete(w, held.connector, held.sender, held.recipient);
@@ -357,16 +232,16 @@ static void push_rewrite(struct holds *h)
 }
 
 /* A list of those that are out of the table. */
-static void put_out(struct entry **list, struct entry *e)
+static void put_out(struct hold_entry **list, struct hold_entry *e)
 {
     e->next = *list;
     *list = e;
 }
 
 /* Lets them go, each with its row. */
-static void let_go(struct holds *h, struct entry *e)
+static void let_go(struct holds *h, struct hold_entry *e)
 {
-    struct entry *next;
+    struct hold_entry *next;
 
     for (; e != NULL; e = next) {
         next = e->next;
@@ -401,23 +276,22 @@ struct loading {
 static void load_one(void *self, const struct held *held)
 {
     struct loading *l = self;
-    struct holds *h = l->h;
-    struct key key;
-    struct entry *e;
+    struct hold_table *table = &l->h->table;
+    struct hold_text key = join(held->connector, held->sender, held->recipient);
+    struct hold_entry *e;
+    bool wanted;
 
-    if (hold_is_over(&held->hold, held->patience, l->now) || atomic_load(&h->used) >= h->most) {
-        l->dropped++;
-        return;
+    mutex_lock(&l->h->lock);
+    wanted = !hold_is_over(&held->hold, held->patience, l->now) && atomic_load(&table->used) < table->most &&
+             *hold_table_find(table, &key) == NULL;
+    if (wanted) {
+        e = hold_table_add(table, &key, false);
+        e->hold = held->hold;
+        e->patience = held->patience;
     }
-    key = key_of(held->connector, held->sender, held->recipient);
-    mutex_lock(&h->lock);
-    e = place_locked(h, key.bytes, key.length, hash_bytes(key.bytes, key.length));
-    e->hold = held->hold;
-    e->patience = held->patience;
-    link_oldest_locked(h, e);
-    mutex_unlock(&h->lock);
-    free(key.bytes);
-    l->count++;
+    mutex_unlock(&l->h->lock);
+    *(wanted ? &l->count : &l->dropped) += 1;
+    free_text(&key);
 }
 
 static void load(struct holds *h, int64_t now)
@@ -442,12 +316,10 @@ struct holds *holds_open(struct store *store, size_t most, int64_t now)
     struct holds *h = mem_zero(sizeof(*h));
 
     h->store = store;
-    h->most = most;
     atomic_init(&h->users, 1);
     mutex_init(&h->lock);
     mutex_lock(&h->lock);
-    h->bits = SLICE_BITS;
-    h->buckets = mem_array((size_t)1 << SLICE_BITS, sizeof(struct entry *));
+    hold_table_init(&h->table, most);
     mutex_unlock(&h->lock);
     if (store == NULL)
         return h;
@@ -466,69 +338,63 @@ void holds_close(struct holds *h)
 }
 
 /* The key's entry, old or new, as the newest of all. */
-static struct entry *touch_locked(struct holds *h, const struct key *key, uint64_t hash) HOLDING(h->lock)
+static struct hold_entry *touch_locked(struct holds *h, const struct hold_text *key) HOLDING(h->lock)
 {
-    struct entry *e = *find_locked(h, key->bytes, key->length, hash);
+    struct hold_entry *e = *hold_table_find(&h->table, key);
 
     if (e == NULL)
-        e = place_locked(h, key->bytes, key->length, hash);
-    else
-        unlink_locked(h, e);
-    link_newest_locked(h, e);
+        return hold_table_add(&h->table, key, true);
+    hold_table_touch(&h->table, e);
     return e;
 }
 
 enum hold_state holds_note(struct holds *h, const struct hold_key *spoken, enum reason reason, uint32_t patience, int64_t now)
 {
-    struct entry *e, *victim, *out = NULL;
+    struct hold_entry *e, *victim, *out = NULL;
     enum hold_state state;
     unsigned tidied = 0;
-    struct key key;
-    uint64_t hash;
+    struct hold_text key;
     bool push_it;
 
     if (!read_key(spoken, &key))
         return HOLD_RUNNING;
-    hash = hash_bytes(key.bytes, key.length);
     mutex_lock(&h->lock);
-    e = touch_locked(h, &key, hash);
+    e = touch_locked(h, &key);
     hold_note(&e->hold, reason, patience, now);
     e->patience = patience;
     state = hold_judge(&e->hold, patience, now);
     push_it = state == HOLD_RUNNING && !e->queued;
     e->queued = true;
-    while ((victim = make_room_locked(h, e, now, &tidied)) != NULL)
+    while ((victim = hold_table_crowd_out(&h->table, e, now, &tidied)) != NULL)
         put_out(&out, victim);
     if (state == HOLD_EXPIRED)
-        put_out(&out, cut_locked(h, find_locked(h, key.bytes, key.length, hash)));
+        put_out(&out, hold_table_cut(&h->table, hold_table_find(&h->table, &key)));
     mutex_unlock(&h->lock);
     if (push_it)
         push_sync(h, key.bytes, key.length);
     let_go(h, out);
-    free(key.bytes);
+    free_text(&key);
     return state;
 }
 
 void holds_end(struct holds *h, const struct hold_key *spoken)
 {
-    struct entry **at, *out = NULL;
-    struct key key;
-    uint64_t hash;
+    struct hold_entry **at, *out = NULL;
+    struct hold_text key;
 
-    if (atomic_load(&h->used) == 0 || !read_key(spoken, &key))
+    if (atomic_load(&h->table.used) == 0 || !read_key(spoken, &key))
         return;
-    hash = hash_bytes(key.bytes, key.length);
     mutex_lock(&h->lock);
-    at = find_locked(h, key.bytes, key.length, hash);
+    at = hold_table_find(&h->table, &key);
     if (*at != NULL)
-        put_out(&out, cut_locked(h, at));
+        put_out(&out, hold_table_cut(&h->table, at));
     mutex_unlock(&h->lock);
     let_go(h, out);
-    free(key.bytes);
+    free_text(&key);
 }
 
 /* connector, recipient: or NULL. */
-static bool fits(const struct entry *e, const char *connector, const char *recipient)
+static bool fits(const struct hold_entry *e, const char *connector, const char *recipient)
 {
     struct held held = show(e->key, &e->hold, e->patience);
 
@@ -537,16 +403,16 @@ static bool fits(const struct entry *e, const char *connector, const char *recip
 }
 
 /* Takes those that fit out of a slice. */
-static struct entry *pick(struct holds *h, unsigned slice, const char *connector, const char *recipient)
+static struct hold_entry *pick(struct holds *h, unsigned slice, const char *connector, const char *recipient)
 {
-    struct entry **at, *out = NULL;
+    struct hold_entry **at, *out = NULL;
     size_t i;
 
     mutex_lock(&h->lock);
-    for (i = first_bucket_locked(h, slice); i < first_bucket_locked(h, slice + 1); i++) {
-        for (at = &h->buckets[i]; *at != NULL;) {
+    for (i = hold_table_slice(&h->table, slice); i < hold_table_slice(&h->table, slice + 1); i++) {
+        for (at = &h->table.buckets[i]; *at != NULL;) {
             if (fits(*at, connector, recipient))
-                put_out(&out, cut_locked(h, at));
+                put_out(&out, hold_table_cut(&h->table, at));
             else
                 at = &(*at)->next;
         }
@@ -558,7 +424,7 @@ static struct entry *pick(struct holds *h, unsigned slice, const char *connector
 size_t holds_forget(struct holds *h, const char *connector, const struct address *recipient, int64_t now)
 {
     char spelled[ADDRESS_TEXT_SIZE];
-    struct entry *out, *next;
+    struct hold_entry *out, *next;
     bool any = false;
     size_t ran = 0;
     unsigned slice;
@@ -584,7 +450,7 @@ size_t holds_count(struct holds *h, int64_t now)
     size_t count = 0;
     unsigned slice;
 
-    for (slice = 0; slice < HOLDS_SLICES && atomic_load(&h->used) > 0; slice++) {
+    for (slice = 0; slice < HOLDS_SLICES && atomic_load(&h->table.used) > 0; slice++) {
         holds_read(h, slice, now, &unlisted);
         count += unlisted.count;
         hold_slice_done(&unlisted);
