@@ -10,7 +10,9 @@ import sts                      # noqa: F401
 import fallback                 # noqa: F401
 import hold                     # noqa: F401
 import sweep                    # noqa: F401
+import trace                    # noqa: F401
 import shadow                   # noqa: F401
+import mode                     # noqa: F401
 import command                  # noqa: F401
 import doctor                   # noqa: F401
 import load                     # noqa: F401
