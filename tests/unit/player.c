@@ -1,0 +1,230 @@
+#include "player.h"
+
+#include "base/clock.h"
+#include "base/memory.h"
+
+#include <stdatomic.h>
+#include <stdio.h>
+#include <string.h>
+#include <strings.h>
+#include <unistd.h>
+
+/* Time is ours: the wall clock stands still until it is told to move, the other one runs ahead of the real one. */
+static _Atomic int64_t ahead_ms, wall;
+
+int64_t __real_clock_ms(void);
+int64_t __wrap_clock_ms(void);
+struct timespec __real_clock_spec(int64_t ms);
+struct timespec __wrap_clock_spec(int64_t ms);
+time_t __wrap_clock_wall(void);
+int64_t __wrap_clock_wall_ms(void);
+
+int64_t __wrap_clock_ms(void)
+{
+    return __real_clock_ms() + ahead_ms;
+}
+
+struct timespec __wrap_clock_spec(int64_t ms)
+{
+    return __real_clock_spec(ms - ahead_ms);
+}
+
+time_t __wrap_clock_wall(void)
+{
+    return (time_t)wall;
+}
+
+int64_t __wrap_clock_wall_ms(void)
+{
+    return wall * 1000;
+}
+
+int64_t play_now(void)
+{
+    return wall;
+}
+
+void play_set_clock(int64_t to)
+{
+    wall = to;
+}
+
+void play_pass(int64_t seconds)
+{
+    wall += seconds;
+    ahead_ms += seconds * 1000;
+}
+
+struct place *play_place(struct play *p, const char *name)
+{
+    size_t i;
+
+    for (i = 0; i < PLAY_NAMES - 1 && p->places[i].name[0] != '\0' && strcmp(p->places[i].name, name) != 0; i++)
+        ;
+    if (p->places[i].name[0] == '\0')
+        p->places[i] = (struct place){ .world = FAKE_USABLE };
+    snprintf(p->places[i].name, sizeof(p->places[i].name), "%s", name);
+    return &p->places[i];
+}
+
+static struct account *account_of(struct play *p, const char *from, const char *to)
+{
+    size_t i;
+
+    for (i = 0; i < PLAY_NAMES - 1 && p->accounts[i].to[0] != '\0'; i++) {
+        if (strcasecmp(p->accounts[i].from, from) == 0 && strcasecmp(p->accounts[i].to, to) == 0)
+            break;
+    }
+    snprintf(p->accounts[i].from, sizeof(p->accounts[i].from), "%s", from);
+    snprintf(p->accounts[i].to, sizeof(p->accounts[i].to), "%s", to);
+    return &p->accounts[i];
+}
+
+void play_close(struct play *p)
+{
+    if (p->engine == NULL)
+        return;
+    engine_close(take(p->engine));
+    holds_close(p->holds);
+    policies_close(p->policies);
+    store_close(p->store);
+    fake_free(p->fake);
+}
+
+/* The fake lands one answer after the other, so that what was on its way has landed when this does. */
+struct marker {
+    struct records_landing landing;
+    atomic_bool landed;
+};
+
+static void mark(struct records_landing *self, const struct dns_records *found)
+{
+    (void)found;
+    atomic_store(&((struct marker *)self)->landed, true);
+}
+
+static void let_land(struct play *p)
+{
+    struct lookup *lookup = fake_lookup(p->fake);
+    struct marker marker = { .landing.arrive = mark };
+
+    lookup->records(lookup, "_mta-sts.marker.example", DNS_TYPE_TXT, &marker.landing);
+    while (!atomic_load(&marker.landed))
+        usleep(100);
+}
+
+void play_tell(struct play *p, const struct place *at, bool fails)
+{
+    char body[200], id[16];
+    struct domain host;
+    size_t ignored;
+    int steps;
+
+    fake_says(p->fake, at->name, fails ? FAKE_FAILS : at->world);
+    snprintf(id, sizeof(id), "%u", ++p->ids);
+    snprintf(body, sizeof(body), "version: STSv1\nmode: enforce\nmx: *.%s\nmax_age: 86400\n",
+             at->sts == ENFORCE ? at->name : "other.example");
+    fake_sts(p->fake, at->name, at->sts == NONE ? "" : id, body);
+    if (fails)
+        fake_sts_text_fails(p->fake, at->name);
+    assert_true(domain_parse(at->name, &host, NULL));
+    for (steps = 0; steps < 4; steps++)                 /* the text, the policy, and both once more */
+        let_land(p);
+    engine_cache_flush(p->engine, &host, true, &ignored, &ignored);
+}
+
+void play_open(struct play *p)
+{
+    size_t i;
+
+    if (p->engine != NULL)
+        return;
+    if (!p->frozen)
+        ruleset_freeze(p->rules);
+    p->frozen = true;
+    p->fake = fake_new();
+    fake_says(p->fake, "*", FAKE_ABSENT);
+    p->store = store_open(&p->set);
+    p->policies = policies_open(p->store, 1000, wall);
+    p->holds = holds_open(p->store, 1000, wall);
+    p->engine = engine_open(&p->set, fake_lookup(p->fake),
+                            &(struct engine_memory){ .policies = p->policies, .holds = p->holds }, p->rules);
+    for (i = 0; i < PLAY_NAMES && p->places[i].name[0] != '\0'; i++)
+        play_tell(p, &p->places[i], false);
+}
+
+/* What always holds, whatever fails */
+
+static void check_safe(struct play *p, const struct answer *a, const struct place *at)
+{
+    const struct connector *c = a->connector;
+
+    if (a->decision.verdict == VERDICT_FALLBACK)
+        insist(p, c->fallback != NULL);
+    if (a->decision.verdict != VERDICT_DELIVER || !connector_is_mandatory(c))
+        return;
+    insist(p, !a->refuse);
+    if (c->smtp_dane == MODE_MANDATORY)
+        insist(p, a->decision.tls == TLS_DANE_ONLY && (at->world == FAKE_USABLE || at->world == FAKE_PARTIAL));
+    else
+        insist(p, a->decision.tls == TLS_SECURE && a->decision.match == MATCH_STS && at->sts == ENFORCE);
+}
+
+/* The clock's rules once more, as plainly as can be. */
+static void check_clock(struct play *p, const struct answer *a, const char *from, const char *to)
+{
+    int64_t hold = a->connector->hold, gap = hold / 4 > 6 * 3600 ? 6 * 3600 : hold / 4 < 1 ? 1 : hold / 4;
+    struct account *mine = account_of(p, from, to);
+
+    if (p->stopped || (a->decision.verdict == VERDICT_HOLD && !a->refuse))
+        return;
+    if (!a->refuse) {
+        mine->since = 0;
+        return;
+    }
+    if (mine->since == 0 || wall < mine->since || wall - mine->last > gap)
+        mine->since = wall;
+    mine->last = wall;
+    insist(p, (a->decision.verdict == VERDICT_BOUNCE) == (wall - mine->since >= hold && a->decision.reason != REASON_INTERNAL));
+    if (a->decision.verdict == VERDICT_BOUNCE)
+        mine->since = 0;
+}
+
+void play_ask(struct play *p, const char *to, const char *from, enum audience who)
+{
+    struct question q = { .audience = who };
+    struct place *at;
+    struct answer a;
+    bool fails;
+
+    play_open(p);
+    address_parse(to, &q.to);
+    address_parse(strcmp(from, "<>") == 0 ? "" : from, &q.from);
+    at = play_place(p, q.to.domain.name);
+    fails = p->ruin > 0 && ++p->asked % (unsigned)p->ruin == 0;
+    if (fails && !p->stopped)
+        play_tell(p, at, true);
+    engine_ask_by(p->engine, &q, clock_ms() + 20000, &a);
+    engine_tell(p->engine, &q.to, &q.from, "4fQz1x0", &a);
+    check_safe(p, &a, at);
+    check_clock(p, &a, from, to);
+    p->verdict = a.decision.verdict;
+    p->reason = a.decision.reason;
+    p->refused = a.refuse;
+    answer_done(&a);
+    if (fails && !p->stopped)
+        play_tell(p, at, false);
+}
+
+void play_forget(struct play *p, const char *to)
+{
+    struct address recipient;
+    size_t i;
+
+    address_parse(to, &recipient);
+    holds_forget(p->holds, NULL, &recipient, wall);
+    for (i = 0; i < PLAY_NAMES; i++) {
+        if (strcmp(p->accounts[i].to, to) == 0)
+            p->accounts[i].since = 0;
+    }
+}

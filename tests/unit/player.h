@@ -1,0 +1,73 @@
+#ifndef DANELAW_TESTS_PLAYER_H
+#define DANELAW_TESTS_PLAYER_H
+
+#include "engine/engine.h"
+#include "fake_lookup.h"
+#include "site.h"
+#include "store/holds.h"
+#include "store/policies.h"
+
+/* The house that the scenarios of tests/play are played in: engine, holds and store are the real ones, DNS and time are not. */
+enum { PLAY_NAMES = 32 };
+
+enum place_sts { NONE = 0, MISMATCH, ENFORCE };
+
+/* What the world is like at a domain. */
+struct place {
+    char name[64];
+    enum fake_world world;
+    enum place_sts sts;
+};
+
+/* A plain account of somebody's refusals, to hold the clocks against. */
+struct account {
+    char from[64], to[64];
+    int64_t since, last;
+};
+
+struct play {
+    const char *path;
+    unsigned line;
+    int ruin;                           /* every so-manieth answer fails; 0: none */
+    unsigned asked;
+    struct settings set;
+    struct fake *fake;
+    struct ruleset *rules;
+    struct store *store;
+    struct policies *policies;
+    struct holds *holds;
+    struct engine *engine;              /* NULL until the first question */
+    struct place places[PLAY_NAMES];
+    struct account accounts[PLAY_NAMES];
+    unsigned ids;                       /* of policies, so far */
+    bool frozen, stopped;               /* stopped: the engine lets nobody in any more */
+    enum verdict verdict;               /* the latest answer */
+    enum reason reason;
+    bool refused;
+};
+
+#define insist(p, fact)                                                                                     \
+    do {                                                                                                    \
+        if (!(fact))                                                                                        \
+            fail_msg("%s:%u (ruin %d): %s", (p)->path, (p)->line, (p)->ruin, #fact);                        \
+    } while (0)
+
+int64_t play_now(void);                                     /* the wall clock's seconds */
+void play_set_clock(int64_t wall);                          /* the wall clock alone */
+void play_pass(int64_t seconds);                            /* time, for all clocks */
+
+/* Found by name, or made. */
+struct place *play_place(struct play *p, const char *name);
+/* From now on the resolver says what the place is like; or fails. */
+void play_tell(struct play *p, const struct place *at, bool fails);
+
+/* Opens the house, where it is not; the rules are frozen then. */
+void play_open(struct play *p);
+void play_close(struct play *p);
+
+/* A recipient's question; leaves verdict, reason and refused. Checks what always holds, whatever fails. from: "<>" is nobody. */
+void play_ask(struct play *p, const char *to, const char *from, enum audience who);
+/* An administrator forgets the recipient's clocks. */
+void play_forget(struct play *p, const char *to);
+
+#endif
