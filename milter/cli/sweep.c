@@ -156,8 +156,8 @@ static void take_message(struct queue_reader *self, const struct queued *m)
     free(reasons);
 }
 
-static const struct sweep_word *ask(struct sweep *self, const struct connector *c, const struct domain *domain, const char *to,
-                                    const char *from)
+static const struct sweep_word *ask(struct sweep *self, const struct connector *c, const struct domain *domain,
+                                    const char *to, const char *from)
 {
     struct broom *b = (struct broom *)((char *)self - offsetof(struct broom, sweep));
 
@@ -184,8 +184,7 @@ static int go_through(struct broom *b)
 
 static int sweep(const struct cli *c, const struct configuration *conf)
 {
-    AUTO(free) char *memory = mem_zero(sizeof(struct broom));
-    struct broom *b = (struct broom *)(void *)memory;
+    struct broom *b = mem_zero(sizeof(*b));
     struct arena *places = arena_new();
     struct tables_own own;
     struct fault why;
@@ -204,6 +203,7 @@ static int sweep(const struct cli *c, const struct configuration *conf)
     words_close(b->words);
     arena_free(b->batch);
     arena_free(places);
+    free(b);
     return exit;
 }
 

@@ -57,7 +57,8 @@ void words_close(struct words *w)
 }
 
 /* Takes request. */
-static void ask(struct words *w, json_t *request, void (*take)(struct daemon_reader *self, const json_t *item), struct entry *into)
+static void ask(struct words *w, json_t *request, void (*take)(struct daemon_reader *self, const json_t *item),
+                struct entry *into)
 {
     struct hearing h = { .reader.item = take, .words = w, .into = into };
     int exit = daemon_ask_at(&w->cli, w->socket, request, &h.reader);
@@ -130,8 +131,8 @@ static void ask_about(struct words *w, const char *to, const char *from, struct 
     } while (e->searching && !w->gone && w->waited_ms < PATIENCE_MS);
 }
 
-const struct sweep_word *words_ask(struct words *w, const struct connector *about, const struct domain *domain, const char *to,
-                                   const char *from)
+const struct sweep_word *words_ask(struct words *w, const struct connector *about, const struct domain *domain,
+                                   const char *to, const char *from)
 {
     struct entry **at = find(w, about, domain->name), *e;
 

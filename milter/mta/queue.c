@@ -63,7 +63,8 @@ bool queued_parse(const char *line, size_t length, struct queued *ret)
     m.arrival = json_integer_value(arrival);
     m.deferred = queue != NULL && strcmp(queue, "deferred") == 0;
     /* The manual of Postfix has the one name, some of its versions the other. */
-    m.expired = json_is_true(json_object_get(message, "forced_expire")) || json_is_true(json_object_get(message, "force_expired"));
+    m.expired = json_is_true(json_object_get(message, "forced_expire")) ||
+                json_is_true(json_object_get(message, "force_expired"));
     if (!read_recipients(json_object_get(message, "recipients"), &m) || queue == NULL || m.sender == NULL || m.id == NULL ||
         !is_id(m.id) || !json_is_integer(arrival)) {
         queued_done(&m);

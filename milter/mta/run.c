@@ -201,7 +201,8 @@ static void converse(struct talk *t, struct run_reader *reader, struct run *ret)
     }
 }
 
-static bool run_to_end(const char *const argv[], struct talk *t, struct run_reader *reader, struct run *ret, struct fault *why)
+static bool run_to_end(const char *const argv[], struct talk *t, struct run_reader *reader, struct run *ret,
+                       struct fault *why)
 {
     bool good;
 

@@ -143,13 +143,15 @@ static bool looks_mended(const struct connector *c, enum sweep_wait wait, const 
 {
     int64_t grace = c->hold < GRACE_SECONDS ? c->hold : GRACE_SECONDS;
 
-    if ((wait != SWEEP_WAIT_DANE && wait != SWEEP_WAIT_DNS) || word == NULL || !word->known || word->verdict != VERDICT_DELIVER)
+    if (wait != SWEEP_WAIT_DANE && wait != SWEEP_WAIT_DNS)
+        return false;
+    if (word == NULL || !word->known || word->verdict != VERDICT_DELIVER)
         return false;
     return (word->dane == DANE_USABLE || word->dane == DANE_ABSENT || word->dane == DANE_UNUSABLE) && age <= c->hold + grace;
 }
 
-static enum reason judge(struct sweep *s, const struct queued *m, const struct queued_recipient *r, const struct address *from,
-                         bool *ret_try)
+static enum reason judge(struct sweep *s, const struct queued *m, const struct queued_recipient *r,
+                         const struct address *from, bool *ret_try)
 {
     enum sweep_wait wait = sweep_wait_for(r->why);
     const struct sweep_word *word;

@@ -118,6 +118,11 @@ def sweeping(lab, book):
             queue_id = sent[recipient].events(lab)[0].queue_id
             lines = [x for x in lab.danelawd.lines()[mark:] if f"{queue_id}: to=<{recipient}>" in x]
             expect(len(lines) == 1 and f"verdict=bounce reason={reason} " in lines[0], lines, lab.danelawd.tail())
+    with book.test("so has the trace"):
+        queue_id = sent[ripe[0]].events(lab)[0].queue_id
+        rows = wait_until(lambda: [r for r in lab.danelawd.ask("trace", "--queue-id", queue_id) if r["where"] == "sweep"], 10,
+                          "the trace")
+        expect(len(rows) == 1 and rows[0]["to"] == ripe[0] and rows[0]["verdict"] == "bounce", rows)
     with book.test("sweep again: nothing new"):
         said, _ = sweep(lab)
         expect(said == {both: "mixed"}, said)
@@ -159,7 +164,8 @@ def sweeping_without_danelawd(lab, book):
         held(lab, f"v@{STRICT}", f"v@{BOGUS}")
         kept = "-all,+setuid,+setgid,+dac_override,+fowner"
         done = subprocess.run(["setpriv", "--no-new-privs", "--inh-caps=-all", f"--bounding-set={kept}",
-                               daemon.BUILD + "/danelaw", "-c", daemon.CONF, "sweep"], capture_output=True, text=True, check=False)
+                               daemon.BUILD + "/danelaw", "-c", daemon.CONF, "sweep"],
+                              capture_output=True, text=True, check=False)
         expect(done.returncode == 0 and done.stdout.count(": bounced, after ") == 2, done)
         gone(lab, f"v@{STRICT}", f"v@{BOGUS}")
     with book.test("one at a time"):

@@ -25,8 +25,8 @@ struct world {
     unsigned asked;
 };
 
-static const struct sweep_word *ask(struct sweep *self, const struct connector *c, const struct domain *domain, const char *to,
-                                    const char *from)
+static const struct sweep_word *ask(struct sweep *self, const struct connector *c, const struct domain *domain,
+                                    const char *to, const char *from)
 {
     struct world *w = (struct world *)self;
 
@@ -143,7 +143,7 @@ static void postfix_own_refusals_count_alone(void **state)
         { NO_NAME, REASON_NONE },
         { REFUSED, REASON_NONE },
         { "delivery temporarily suspended: " REFUSED, REASON_NONE },
-        { "host mx.x.example[192.0.2.1] said: 451 4.7.5 non DNSSEC destination (in reply to MAIL FROM command)", REASON_NONE },
+        { "host mx.x.example[192.0.2.1] said: 451 4.7.5 " NO_DNSSEC " (in reply to MAIL FROM command)", REASON_NONE },
         { "lost connection with mx.x.example[192.0.2.1] while receiving the initial server greeting", REASON_NONE },
         { "mail transport unavailable", REASON_NONE },
         { "", REASON_NONE },
@@ -277,7 +277,8 @@ static void mail_on_a_fallback_road_is_left(void **state)
 
 static void a_mended_destination_is_tried_first(void **state)
 {
-    const struct queued_recipient r = { "bo@lax.example", "no TLSA records found" }, tls = { "bo@lax.example", "Server certificate not verified" };
+    const struct queued_recipient r = { "bo@lax.example", "no TLSA records found" };
+    const struct queued_recipient tls = { "bo@lax.example", "Server certificate not verified" };
     enum reason reason;
     struct world w;
 
@@ -296,7 +297,8 @@ static void other_recipients_keep_a_message_unless_asked_for(void **state)
 {
     const struct queued_recipient both[] = { { "bo@strict.example", NO_DNSSEC }, { "cy@nobody.example", REFUSED } };
     enum reason reasons[2];
-    struct queued m = { .id = "4fQz1x0", .sender = "", .arrival = NOW - 2 * DAY, .deferred = true, .recipients = both, .count = 2 };
+    struct queued m = { .id = "4fQz1x0", .sender = "", .arrival = NOW - 2 * DAY, .deferred = true, .recipients = both,
+                        .count = 2 };
     struct world w;
 
     (void)state;
@@ -330,9 +332,10 @@ static void a_line_of_the_queue_is_read(void **state)
     struct queued m;
 
     (void)state;
-    assert_true(parse("{\"queue_name\": \"deferred\", \"queue_id\": \"4XsT7q3ZdYz1\", \"arrival_time\": 1800000000, \"message_size\": "
-                      "300, \"forced_expire\": false, \"sender\": \"al@home.example\", \"recipients\": [{\"address\": \"bo@x.example\", "
-                      "\"delay_reason\": \"non DNSSEC destination\"}, {\"address\": \"cy@x.example\"}]}", &m));
+    assert_true(parse("{\"queue_name\": \"deferred\", \"queue_id\": \"4XsT7q3ZdYz1\", \"arrival_time\": 1800000000, "
+                      "\"message_size\": 300, \"forced_expire\": false, \"sender\": \"al@home.example\", "
+                      "\"recipients\": [{\"address\": \"bo@x.example\", \"delay_reason\": \"" NO_DNSSEC "\"}, "
+                      "{\"address\": \"cy@x.example\"}]}", &m));
     assert_true(m.deferred);
     assert_false(m.expired);
     assert_string_equal(m.id, "4XsT7q3ZdYz1");
@@ -343,8 +346,8 @@ static void a_line_of_the_queue_is_read(void **state)
     assert_string_equal(m.recipients[1].address, "cy@x.example");
     assert_string_equal(m.recipients[1].why, "");
     queued_done(&m);
-    assert_true(parse("{\"queue_name\": \"active\", \"queue_id\": \"A1\", \"arrival_time\": 1, \"force_expired\": true, \"sender\": "
-                      "\"MAILER-DAEMON\", \"recipients\": []}", &m));
+    assert_true(parse("{\"queue_name\": \"active\", \"queue_id\": \"A1\", \"arrival_time\": 1, \"force_expired\": true, "
+                      "\"sender\": \"MAILER-DAEMON\", \"recipients\": []}", &m));
     assert_false(m.deferred);
     assert_true(m.expired);
     assert_string_equal(m.sender, "");
@@ -376,7 +379,8 @@ static void garbage_in_the_queue_is_refused(void **state)
         "{\"queue_name\": \"deferred\", \"queue_id\": \"A\", \"arrival_time\": 1, \"sender\": \"\", \"recipients\": [1]}",
         "{\"queue_name\": \"deferred\", \"queue_id\": \"A\", \"arrival_time\": 1, \"sender\": \"\", \"recipients\": [{}]}",
         "{\"queue_name\": \"deferred\", \"queue_id\": \"A\", \"arrival_time\": 1, \"sender\": null, \"recipients\": []}",
-        "{\"queue_name\": \"deferred\", \"queue_id\": \"A\", \"queue_id\": \"B\", \"arrival_time\": 1, \"sender\": \"\", \"recipients\": []}",
+        ("{\"queue_name\": \"deferred\", \"queue_id\": \"A\", \"queue_id\": \"B\", \"arrival_time\": 1, \"sender\": \"\", "
+         "\"recipients\": []}"),
         "{\"queue_name\": \"deferred\", \"queue_id\": \"A\", \"arrival_time\": 1, \"sender\": \"\xff\", \"recipients\": []}",
     };
     struct queued m;
