@@ -22,6 +22,8 @@ import tempfile
 import threading
 import time
 import traceback
+import urllib.error
+import urllib.request
 
 # libmilter is not built for the thread sanitizer, and leaves its signal thread to the end of the process.
 SUPPRESSIONS = "race:libmilter\nmutex:libmilter\nthread:libmilter\nrace:cxa_at_exit_wrapper\n"
@@ -317,7 +319,7 @@ def wait_for(what, seconds=15):
 
 
 class Daemon:
-    def __init__(self, world, tag=False, connectors=CONNECTORS, milter="", **top):
+    def __init__(self, world, tag=False, connectors=CONNECTORS, milter="", http="", **top):
         self.world, self.process = world, None
         self.root = tempfile.mkdtemp(prefix="danelaw-daemon-")
         os.chmod(self.root, 0o755)
@@ -326,7 +328,7 @@ class Daemon:
         self.milter_path, self.map_path = (os.path.join(self.run, n + ".sock") for n in ("milter", "map"))
         self.control_path = os.path.join(self.run, "control.sock")
         self.log_path = os.path.join(self.root, "log")
-        self.settings = {"tag": "true" if tag else "false", "milter": milter, "top": top}
+        self.settings = {"tag": "true" if tag else "false", "milter": milter, "http": http, "top": top}
         self.write(connectors)
 
     def write(self, connectors=CONNECTORS, extra=""):
@@ -336,6 +338,7 @@ milter = {{ socket = "unix:{self.milter_path}"; budget = {BUDGET}; tag = {self.s
             queue_clients = [ "10.0.0.0/8", "2001:db8::/32" ]; {self.settings["milter"]} }};
 maps = {{ socket = "unix:{self.map_path}"; budget = {BUDGET}; }};
 control = {{ socket = "unix:{self.control_path}"; }};
+http = {{ listen = "{self.settings["http"]}"; }};
 resolver = {{ forward = [ "127.0.0.1@{self.world.port}" ]; trust_anchor = [ "{self.world.key.anchor}" ]; timeout = "5s"; }};
 store = {{ directory = "{self.root}/store"; }};
 log = {{ target = "stderr"; }};
@@ -1013,13 +1016,45 @@ def a_resolver_that_can_not_prove_is_loud_and_holds_the_mandatory(world):
     d.done()
 
 
+def get(address, path):
+    """The status and the body."""
+    try:
+        with urllib.request.urlopen(f"http://{address}{path}", timeout=20) as answer:
+            return answer.status, answer.read().decode()
+    except urllib.error.HTTPError as fault:
+        return fault.code, fault.read().decode()
+
+
+def metrics_and_health_are_served_and_a_taken_port_stops_nobody(world):
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{probe.getsockname()[1]}"
+    d = Daemon(world, http=address).start()
+    assert wait_for(lambda: get(address, "/healthz") == (200, "ok\n")), get(address, "/healthz")
+    with d.session() as m:
+        m.mail()
+        expect_start(m.rcpt("bo@bare.example"), "451 ")
+        status, page = get(address, "/metrics")
+        expect(status, 200)
+        assert "\ndanelaw_milter_sessions 1\n" in page, page
+    assert 'where="rcpt",verdict="hold",reason="dane-required"} 1\n' in page, page
+    expect(get(address, "/nothing")[0], 404)
+    other = Daemon(world, http=address).start()
+    assert "warning: http: " in other.log() and "in use" in other.log(), other.log()
+    a_good_partner_is_accepted(other)
+    other.done()
+    expect(get(address, "/healthz"), (200, "ok\n"))
+    d.done()
+
+
 ALONE = [term_ends_it_cleanly, term_in_the_rush_hour_ends_it_cleanly, tags_name_the_road_that_all_recipients_share,
          a_second_instance_waits_and_neither_loses_its_sockets, after_a_kill_it_starts_again_on_the_same_sockets,
          testing_a_configuration_says_good_or_each_fault, it_does_not_start_with_a_faulty_configuration,
          it_does_not_start_where_a_file_is_in_a_sockets_place, the_pid_file_names_it_and_goes_with_it,
          in_the_background_it_returns_when_it_is_ready, the_service_manager_hears_that_it_is_ready,
          sockets_get_the_mode_and_group_that_are_asked_for, it_runs_without_privileges,
-         a_resolver_that_can_not_prove_is_loud_and_holds_the_mandatory]
+         a_resolver_that_can_not_prove_is_loud_and_holds_the_mandatory,
+         metrics_and_health_are_served_and_a_taken_port_stops_nobody]
 
 SLOWNESS = 0.0                      # seconds more, for a thread sanitizer
 BUSY = 1.0                          # and for a thousand replies on a machine that is busy with others
