@@ -12,6 +12,7 @@
 
 struct fallback_clock {
     char *name;
+    enum mode smtp_dane, mta_sts;           /* what has held its mail */
     struct hold_clock clock;
 };
 
@@ -70,6 +71,12 @@ static struct fallback_clock *find_locked(struct fallbacks *f, const char *name)
     return NULL;
 }
 
+/* Under other modes nobody knows yet whether its mail would be held. */
+static bool goes_on(const struct fallback_clock *before, const struct connector *c)
+{
+    return before != NULL && before->smtp_dane == c->smtp_dane && before->mta_sts == c->mta_sts;
+}
+
 /* One for each connector with a fallback; those that were there before go on. */
 static size_t clocks_for(struct fallbacks *f, const struct ruleset *rules, struct fallback_clock **ret) HOLDING(f->lock)
 {
@@ -86,8 +93,8 @@ static size_t clocks_for(struct fallbacks *f, const struct ruleset *rules, struc
             clocks = mem_grow(clocks, room, sizeof(*clocks));
         }
         before = find_locked(f, c->name);
-        clocks[count] = (struct fallback_clock){ .name = mem_text(c->name) };
-        if (before != NULL)
+        clocks[count] = (struct fallback_clock){ .name = mem_text(c->name), .smtp_dane = c->smtp_dane, .mta_sts = c->mta_sts };
+        if (goes_on(before, c))
             clocks[count].clock = before->clock;
         atomic_store(c->on_fallback, clocks[count++].clock.fallen_back);
     }

@@ -11,6 +11,7 @@
 #include "base/memory.h"
 #include "policy/roads.h"
 
+#include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
@@ -175,9 +176,11 @@ static const struct connector *vary(const struct ruleset *configured, struct are
     varied->smtp_dane = dane_under(o, c);
     varied->mta_sts = sts_under(o, c);
     varied->route = route_under(configured, c, o);
-    if (override_drops_fallback(c, o)) {
-        varied->fallback = NULL;
-        varied->on_fallback = NULL;
+    varied->fallback = override_drops_fallback(c, o) ? NULL : c->fallback;
+    varied->on_fallback = NULL;
+    if (varied->fallback != NULL) {             /* its own: those who still go by the configured one are not to see it turn */
+        varied->on_fallback = arena_take(memory, sizeof(*varied->on_fallback));
+        atomic_init(varied->on_fallback, false);
     }
     return varied;
 }

@@ -9,6 +9,7 @@
 #include "fake_lookup.h"
 #include "mta/tables.h"
 #include "policy/roads.h"
+#include "policy/vary.h"
 #include "site.h"
 
 #include <stdatomic.h>
@@ -406,6 +407,25 @@ static void the_clock_goes_on_across_a_reload(void **state)
     scene_close(&s);
 }
 
+static void other_modes_begin_on_their_own_road(void **state)
+{
+    struct override relaxed = { .connector = "Bank", .sets_dane = true, .smtp_dane = MODE_OPPORTUNISTIC };
+    struct ruleset *configured, *varied;
+    struct scene s;
+
+    (void)state;
+    open_fallen(&s);
+    configured = engine_rules(s.engine);
+    varied = ruleset_vary(configured, &relaxed, 1);
+    engine_adopt(s.engine, varied);
+    assert_false(is_on(&s, "Bank"));
+    assert_table(&s, "bank.example\tdanelaw:\n");
+    assert_true(connector_on_fallback(ruleset_named(configured, "Bank")));     /* sessions finish as they began */
+    engine_adopt(s.engine, configured);
+    assert_false(is_on(&s, "Bank"));            /* it holds its mail, and its clock begins anew */
+    scene_close(&s);
+}
+
 /* By traffic */
 
 static void a_wildcard_falls_back_by_its_traffic(void **state)
@@ -669,6 +689,7 @@ int main(void)
         cmocka_unit_test(a_passing_trouble_stays_a_hold_on_the_fallback),
         cmocka_unit_test(a_fallback_survives_a_reload_by_its_connectors_name),
         cmocka_unit_test(the_clock_goes_on_across_a_reload),
+        cmocka_unit_test(other_modes_begin_on_their_own_road),
         cmocka_unit_test(a_wildcard_falls_back_by_its_traffic),
         cmocka_unit_test(silence_does_not_turn_the_road_to_and_fro),
         cmocka_unit_test(a_list_with_one_good_host_holds_nothing),
