@@ -347,6 +347,20 @@ void engine_tell(struct engine *e, const struct address *to, const struct addres
     engine_shadow(e, a->rules, &r, &own);
 }
 
+void engine_tell_message(struct engine *e, const struct address *from, const char *queue_id, const char *route)
+{
+    char from_text[ADDRESS_TEXT_SIZE], id[64];
+    struct trace_row row = { .at = clock_wall_ms(), .where = where_word(WHERE_EOM), .queue_id = queue_id, .route = route,
+                             .from = address_print(from, from_text, sizeof(from_text)),
+                             .verdict = verdict_word(VERDICT_DELIVER) };
+
+    log_info("%s: to=- from=<%s> connector=- dane=- sts=- verdict=%s reason=- route=%s policy=- took=0",
+             queue_id == NULL ? "NOQUEUE" : text_printable(queue_id, false, id, sizeof(id)), from_text, row.verdict,
+             route == NULL ? "-" : route);
+    if (e->trace != NULL)
+        trace_note(e->trace, &row);
+}
+
 void answer_done(struct answer *a)
 {
     evidence_unref(a->found);

@@ -109,6 +109,9 @@ void engine_tell(struct engine *e, const struct address *to, const struct addres
                  const struct answer *a);
 void answer_done(struct answer *a);
 
+/* A message at its end: the road that all its recipients share, or NULL. Logged and traced; what counts are its recipients. */
+void engine_tell_message(struct engine *e, const struct address *from, const char *queue_id, const char *route);
+
 /* The same for a decision of another kind. Never waits for a disk. */
 void engine_record(struct engine *e, const struct record *r);
 

@@ -374,6 +374,13 @@ static void mend_tags(SMFICTX *ctx, struct session *s)
         smfi_addheader(ctx, (char[]){ TAG_HEADER }, s->route);
 }
 
+/* Where none of its recipients has a road of ours there is nothing to tell. */
+static void tell_tag(SMFICTX *ctx, const struct session *s)
+{
+    if (s->tag == TAG_SPLIT || (s->tag == TAG_SHARED && s->route[0] != '\0'))
+        engine_tell_message(judge, &s->from, macro(ctx, "i"), s->tag == TAG_SHARED ? s->route : NULL);
+}
+
 static sfsistat on_eom(SMFICTX *ctx)
 {
     struct session *s = session_of(ctx);
@@ -382,8 +389,10 @@ static sfsistat on_eom(SMFICTX *ctx)
         return SMFIS_CONTINUE;
     gate_enter();
     settle(s, macro(ctx, "i"));
-    if (settings->milter.tag)
+    if (settings->milter.tag) {
         mend_tags(ctx, s);
+        tell_tag(ctx, s);
+    }
     gate_leave();
     return SMFIS_CONTINUE;
 }
