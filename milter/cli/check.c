@@ -90,8 +90,10 @@ static bool parse(const struct check *k, const char *spoken, struct finding *f)
         return false;
     }
     direct = f->connector != NULL;
-    if (!direct)
+    if (!direct) {
         f->connector = ruleset_find(k->conf->rules, &f->to, &k->from);
+        f->shadow = ruleset_shadow(k->conf->rules, &f->to, &k->from);
+    }
     f->hop_count = direct || f->connector->smart_host_count == 0 ? 1 : f->connector->smart_host_count;
     f->hops = mem_array(f->hop_count, sizeof(*f->hops));
     for (i = 0; i < f->hop_count; i++)

@@ -24,6 +24,7 @@ struct finding {
     const char *name;                       /* as asked */
     struct address to;
     const struct connector *connector;
+    const struct connector *shadow;         /* the one in test mode that would rule it, or NULL */
     struct finding_hop *hops;               /* its smart hosts, or the one that the name says */
     size_t hop_count, decided;              /* decided: the index of the one that counts */
     struct decision decision;

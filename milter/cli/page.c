@@ -237,6 +237,25 @@ static void put_verdict(const struct finding *f)
     put_fallback(f);
 }
 
+/* What the connector in test mode would do. Another's smart hosts were not looked at. */
+static void put_shadow(const struct finding *f)
+{
+    const struct connector *c = f->shadow;
+    char line[LINE_SIZE];
+    struct decision d;
+
+    if (c == NULL)
+        return;
+    if (c->smart_host_count > 0 || f->connector->smart_host_count > 0) {
+        snprintf(line, sizeof(line), "%.400s has next hops of its own", c->name);
+    } else {
+        d = decide(c, f->hops[0].found);
+        snprintf(line, sizeof(line), "%.400s would %s%s%s", c->name, verdict_word(d.verdict), d.reason == REASON_NONE ? "" : ": ",
+                 d.reason == REASON_NONE ? "" : reason_word(d.reason));
+    }
+    output_field("in test mode", line);
+}
+
 void finding_page(const struct finding *f)
 {
     const struct finding_hop *hop = &f->hops[f->decided];
@@ -257,6 +276,7 @@ void finding_page(const struct finding *f)
     put_sts(hop);
     put_report(&hop->partner);
     put_verdict(f);
+    put_shadow(f);
     text_init(&advice, (size_t)1 << 16);
     finding_advice(f, &advice);
     if (advice.length > 0)

@@ -54,6 +54,9 @@ static const struct world {
 static const char configuration[] =
     "connectors = ({ name = \"Must\"; recipients = [\"*.example\"]; smtp_dane = \"opportunistic\"; mta_sts = \"mandatory\"; },"
     "              { name = \"Free\"; recipients = [\"free@certificate.example\"]; mta_sts = \"none\"; },"
+    "              { name = \"Plan\"; recipients = [\"planned@plain.example\", \"planned@host.example\"];"
+    "                smtp_dane = \"none\"; mta_sts = \"none\"; test_mode = true; },"
+    "              { name = \"Strict\"; recipients = [\"free@certificate.example\"]; mta_sts = \"mandatory\"; test_mode = true; },"
     "              { name = \"Host\"; recipients = [\"host.example\"]; smart_hosts = [\"[exact.example]:587\"];"
     "                mta_sts = \"mandatory\"; });\n";
 
@@ -349,6 +352,24 @@ static void a_smart_host_is_its_own_policy_domain(void **state)
     expect("TLSRPT v=TLSRPTv1; rua=mailto:tls@exact.example ");
 }
 
+static void a_connector_in_test_mode_is_only_told_of(void **state)
+{
+    (void)state;
+    assert_int_equal(page("planned@plain.example"), 1);
+    expect("connector Must: ");
+    expect("verdict hold ");
+    expect("in test mode Plan would deliver ");
+    assert_int_equal(page("free@certificate.example"), 0);
+    expect("connector Free: ");
+    expect("verdict deliver");
+    expect("in test mode Strict would hold: sts-fetch-error ");
+    page("planned@host.example");
+    expect("connector Host: ");
+    expect("in test mode Plan has next hops of its own ");
+    page("bo@plain.example");
+    expect_not("in test mode");
+}
+
 static void a_literal_has_neither(void **state)
 {
     (void)state;
@@ -428,6 +449,7 @@ int main(void)
         cmocka_unit_test(a_report_record_must_be_valid),
         cmocka_unit_test(both_halves_are_judged_whatever_the_connector_asks_for),
         cmocka_unit_test(a_smart_host_is_its_own_policy_domain),
+        cmocka_unit_test(a_connector_in_test_mode_is_only_told_of),
         cmocka_unit_test(a_literal_has_neither),
         cmocka_unit_test(json_has_every_key),
     };
