@@ -47,6 +47,7 @@ bool http_listen(const char *spec, int *ret, struct fault *why)
 {
     const char *colon = strrchr(spec, ':');
     bool bracketed = spec[0] == '[' && colon != NULL && colon > spec + 1 && colon[-1] == ']';
+    struct fault inner;
     char inet[160];
     int length;
 
@@ -55,7 +56,9 @@ bool http_listen(const char *spec, int *ret, struct fault *why)
     length = (int)(colon - spec) - (bracketed ? 2 : 0);
     if (snprintf(inet, sizeof(inet), "inet:%s@%.*s", colon + 1, length, spec + bracketed) >= (int)sizeof(inet))
         return fault_set(why, "%s: is too long", spec);
-    return listen_open(inet, &(struct listen_access){ 0 }, ret, why);
+    if (listen_open(inet, &(struct listen_access){ 0 }, ret, &inner))
+        return true;
+    return fault_set(why, "%s%s", spec, inner.text + strlen(inet));     /* what was written, not what listen.c calls it */
 }
 
 static void client_free(struct client *c)
