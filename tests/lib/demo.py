@@ -7,6 +7,7 @@ usage: demo.py [--keep] | --in [COMMAND...] | --stop
 import os
 import re
 import selectors
+import shlex
 import shutil
 import signal
 import subprocess
@@ -166,12 +167,21 @@ class Teller:
             painted = [self.paint(f"{w:{width}}") for w, width in zip(words, widths)]
             print("  ".join(painted + [words[-1]]).rstrip())
 
+    def command(self, argv, output, lines):
+        """What was typed, and the first lines of what it said."""
+        said = output.splitlines()
+        print("  " + self.bold("$ " + shlex.join(argv)))
+        for line in said[:lines]:
+            print("  " + line)
+        print(f"  ({len(said) - lines} more lines)\n" if len(said) > lines else "")
+
     def notes(self, title, lines):
         print("\n" + self.bold(title))
         for line in lines:
             print(textwrap.fill(line, self.width, initial_indent="  ", subsequent_indent="      "))
 
 
+LET_GO = "unsigned"                     # the partner whose mail an administrator lets go
 HEADINGS = ("partner", "what it is", "connector", "DANE state", "by SMTP", "sendmail", "why")
 
 
@@ -207,6 +217,7 @@ def inside(arguments):
                      rows(world, dead, {}, "mandatory"))
         teller.notes("What the sender's mail host is told:", replies(strict, lax))
         good = conclude(world, teller, [lax, strict, dead], strict)
+        good = operate(world, teller, strict[LET_GO + ".example"][1]) and good
         if "--keep" in arguments:
             say_how_to_look_around(teller)
             os.write(int(os.environ[DONE]), b"!")
@@ -300,6 +311,30 @@ def conclude(world, teller, tables, strict):
     return not (lost or leaked or wrong)
 
 
+def operate(world, teller, letter):
+    """An administrator at work: what is held, a partner let go for two hours, and what was decided."""
+    def run(*argv, lines=20):
+        done = world.danelawd.cli(*argv)
+        teller.command(["danelaw", *argv], done.stdout + done.stderr, lines)
+        return done.returncode == 0
+
+    print("\n" + teller.bold(f"An administrator lets go what is held for {LET_GO}.example, for two hours") + "\n")
+    good = run("held", lines=4)
+    good = run("mode", LET_GO, "--dane", "opportunistic", "--for", "2h") and good
+    begun = time.monotonic()
+    while not letter.copies(world) and time.monotonic() < begun + 40:
+        world.postfix.inject("al@sender.example", ["bo@sender.example"], "Subject: another\n\n")
+        world.postfix.flush()           # behind it, since Postfix remembers the last recipient for a while
+        time.sleep(0.5)
+    if not letter.copies(world):
+        print(f"  What was held has not arrived.\n{letter.story(world)}")
+        return False
+    print(f"  What Postfix held has arrived, {time.monotonic() - begun:.0f} s later.\n")
+    good = run("mode", LET_GO, "--clear") and good
+    good = run("trace", "--domain", LET_GO + ".example", "--limit", "4") and good
+    return run("audit", lines=8) and good
+
+
 def as_expected(world, letter):
     fate, wanted = letter.fate(world), letter.partner.mandatory.outcome
     return fate == wanted or fate == "refused" and wanted == "held"
@@ -310,6 +345,7 @@ def say_how_to_look_around(teller):
   {ME} --in danelaw status
   {ME} --in danelaw connectors
   {ME} --in danelaw check good311.example notlsa.example bogus.example
+  {ME} --in danelaw trace --verdict hold
   {ME} --in mailq                         what is held, and Postfix's words for it
   {ME} --in tail -f /run/lab/log/mail.log /run/lab/log/danelawd.log
   {ME} --in                               a shell in there (try: sendmail u@notlsa.example </etc/hostname)
