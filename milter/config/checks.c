@@ -150,14 +150,20 @@ static const char *port_of(const char *spoken)
     return port >= 1 && port <= 65535 ? colon + 1 : NULL;
 }
 
+/* raw: as inet_pton() writes it, of either kind. */
+static bool is_loopback(bool six, const struct in6_addr *raw)
+{
+    return six ? IN6_IS_ADDR_LOOPBACK(raw) : raw->s6_addr[0] == 127;
+}
+
 /* `127.0.0.1:9469`, `[::1]:9469`, `localhost:9469` */
 static void http_address(const struct group *g, const char *name, const void *value)
 {
     const char *spoken = text_of(value), *port = port_of(spoken);
     char host[INET6_ADDRSTRLEN + 2] = "", shown[FAULTS_SHOW_SIZE];
     size_t length = port == NULL ? 0 : (size_t)(port - 1 - spoken);
-    unsigned char raw[sizeof(struct in6_addr)];
-    bool six, good;
+    struct in6_addr raw;
+    bool six, named;
 
     if (spoken[0] == '\0')
         return;
@@ -166,11 +172,11 @@ static void http_address(const struct group *g, const char *name, const void *va
     six = host[0] == '[' && host[length - 1] == ']';
     if (six)
         host[length - 1] = '\0';
-    good = inet_pton(six ? AF_INET6 : AF_INET, six ? host + 1 : host, raw) == 1 || strcmp(host, "localhost") == 0;
-    if (!good)
-        faults_setting(g, name, "\"%s\" is no address and port; write it as in \"127.0.0.1:9469\" or \"[::1]:9469\", or \"\" for none",
-                       faults_show(spoken, shown));
-    else if (strcmp(host, "localhost") != 0 && !(six ? IN6_IS_ADDR_LOOPBACK((const struct in6_addr *)(const void *)raw) : raw[0] == 127))
+    named = strcmp(host, "localhost") == 0;
+    if (!named && inet_pton(six ? AF_INET6 : AF_INET, six ? host + 1 : host, &raw) != 1)
+        faults_setting(g, name, "\"%s\" is no address and port; write it as in \"127.0.0.1:9469\" or \"[::1]:9469\", or "
+                       "\"\" for none", faults_show(spoken, shown));
+    else if (!named && !is_loopback(six, &raw))
         faults_setting_hint(g, name, "others than this host may see which partners there are, and how their mail fares; "
                             "prefer \"127.0.0.1:9469\", or let a firewall choose who may");
 }

@@ -56,8 +56,9 @@ static void put_counted(void *self, const struct counted *one)
 {
     const struct series *s = self;
     char name[LABEL_SIZE], line[LINE_SIZE];
-    int length = snprintf(line, sizeof(line), "danelaw_%s{connector=\"%s\",where=\"%s\",verdict=\"%s\",reason=\"%s\"} %" PRIu64 "\n",
-                          s->name, label(one->connector, name), where_word(one->where), verdict_word(one->verdict),
+    int length = snprintf(line, sizeof(line),
+                          "danelaw_%s{connector=\"%s\",where=\"%s\",verdict=\"%s\",reason=\"%s\"} %" PRIu64 "\n", s->name,
+                          label(one->connector, name), where_word(one->where), verdict_word(one->verdict),
                           reason_word(one->reason), one->count);
 
     if (length > 0 && length < LINE_SIZE)
