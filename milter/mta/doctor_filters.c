@@ -140,8 +140,8 @@ static bool is_new(struct scan *s, const char *word)
     return true;
 }
 
-/* The argument of an action in a table's line, or NULL. */
-static const char *argument_of(const struct doctor *d, const char *line, const char *action)
+/* The argument of an action in a table's line, or NULL; it has this character in it, or Postfix heeds it not. */
+static const char *argument_of(const struct doctor *d, const char *line, const char *action, char must)
 {
     size_t length = strlen(action);
     const char *at = line;
@@ -151,8 +151,12 @@ static const char *argument_of(const struct doctor *d, const char *line, const c
 
         at += length;
         if (begins && (*at == ' ' || *at == '\t')) {
+            const char *argument;
+
             at += strspn(at, " \t");
-            return arena_bytes(d->memory, at, strcspn(at, " \t}"));
+            argument = arena_bytes(d->memory, at, strcspn(at, " \t}"));
+            if (strchr(argument, must) != NULL)
+                return argument;
         }
     }
     return NULL;
@@ -161,11 +165,11 @@ static const char *argument_of(const struct doctor *d, const char *line, const c
 static void scan_line(struct scan *s, const struct doctor_place *place, const char *word, const char *line)
 {
     struct doctor *d = s->d;
-    const char *to = argument_of(d, line, "FILTER");
+    const char *to = argument_of(d, line, "FILTER", ':');
 
     if (to != NULL && strstr(line, "X-Danelaw-Route") == NULL)
         judge(d, place->where, doctor_say(d, "an entry of %s", word), to, doctor_say(d, "take \"FILTER %s\" out of %s", to, word));
-    to = argument_of(d, line, "REDIRECT");
+    to = argument_of(d, line, "REDIRECT", '@');
     if (to != NULL)
         doctor_find(d, DOCTOR_HINT, place->where,
                     doctor_say(d, "an entry of %s sends mail to %s instead of its recipients; the connector of that address "

@@ -7,7 +7,7 @@
 
 /* Single parameters of main.cf. */
 
-/* The longest hold of all connectors that act. */
+/* The longest hold of all connectors that ever hold. */
 static const struct connector *most_patient(const struct doctor *d)
 {
     const struct connector *found = NULL;
@@ -16,7 +16,7 @@ static const struct connector *most_patient(const struct doctor *d)
     for (i = 0; i < ruleset_count(d->rules); i++) {
         const struct connector *c = ruleset_at(d->rules, i);
 
-        if (!c->test_mode && connector_is_mandatory(c) && (found == NULL || c->hold > found->hold))
+        if (!c->test_mode && (c->smtp_dane != MODE_NONE || c->mta_sts != MODE_NONE) && (found == NULL || c->hold > found->hold))
             found = c;
     }
     return found;

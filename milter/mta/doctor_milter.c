@@ -150,22 +150,37 @@ static bool is_inside(const struct doctor_service *s)
     return strncmp(s->name, "127.", 4) == 0 || strncmp(s->name, "localhost:", 10) == 0 || strncmp(s->name, "[::1]:", 6) == 0;
 }
 
-static void check_smtpd(struct doctor *d, const struct doctor_service *s, bool *main_done)
+/* Where a service has its value from. */
+static const char *place_of(const struct doctor *d, const struct doctor_service *s, const char *name)
 {
-    const char *own = doctor_override(d, s, "smtpd_milters");
-    struct door door = { .service = s, .value = own == NULL ? doctor_value(d, NULL, "smtpd_milters") : own };
-    const char *options = doctor_value(d, s, "receive_override_options");
+    return doctor_override(d, s, name) == NULL ? doctor_say(d, "main.cf: %s", name)
+                                               : doctor_say(d, "master.cf: %s: -o %s", s->id, name);
+}
 
-    door.where = own == NULL ? "main.cf: smtpd_milters" : doctor_say(d, "master.cf: %s: -o smtpd_milters", s->id);
+/* What has been said of main.cf's value need not be said for each service that goes by it. */
+struct said {
+    bool milters[2];                        /* by the services' chroot */
+    bool options;
+};
+
+static void check_smtpd(struct doctor *d, const struct doctor_service *s, struct said *said)
+{
+    bool own = doctor_override(d, s, "smtpd_milters") != NULL;
+    bool own_options = doctor_override(d, s, "receive_override_options") != NULL;
+    const struct door door = { .service = s, .value = doctor_value(d, s, "smtpd_milters"),
+                               .where = place_of(d, s, "smtpd_milters") };
+
     if (is_inside(s))
         return;
-    if (postconf_has_word(options, "no_milters"))
-        doctor_find(d, DOCTOR_HOLD, doctor_say(d, "master.cf: %s: -o receive_override_options", s->id),
-                    "no_milters: danelawd is not asked here, so that no recipient is refused at once",
-                    "take no_milters out of receive_override_options");
-    else if (own != NULL || !*main_done) {
+    if (postconf_has_word(doctor_value(d, s, "receive_override_options"), "no_milters")) {
+        if (own_options || !said->options)
+            doctor_find(d, DOCTOR_HOLD, place_of(d, s, "receive_override_options"),
+                        "no_milters: danelawd is not asked here, so that no recipient is refused at once",
+                        "take no_milters out of receive_override_options");
+        said->options |= !own_options;
+    } else if (own || !said->milters[s->chroot]) {
         check_door(d, &door);
-        *main_done |= own == NULL;
+        said->milters[s->chroot] |= !own;
     }
 }
 
@@ -209,12 +224,12 @@ static void check_protocol(struct doctor *d)
 
 void doctor_milter(struct doctor *d)
 {
-    bool main_done = false;
+    struct said said = { .options = false };
     size_t i;
 
     for (i = 0; i < d->service_count; i++) {
         if (strcmp(d->services[i].command, "smtpd") == 0)
-            check_smtpd(d, &d->services[i], &main_done);
+            check_smtpd(d, &d->services[i], &said);
     }
     check_others(d);
     check_protocol(d);

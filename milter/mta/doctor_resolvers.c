@@ -131,13 +131,13 @@ static void check_server(struct doctor *d, const char *path, const struct server
     }
 }
 
-/* The first three servers count (resolv.conf(5)); none at all is this host. */
+/* The first three servers count (resolv.conf(5)); none at all is this host. file or NULL: there is none. */
 static size_t read_servers(struct doctor *d, FILE *file, struct server ret[static SERVERS_MAX])
 {
     char line[1024], *rest, *word;
     size_t count = 0;
 
-    while (count < SERVERS_MAX && fgets(line, sizeof(line), file) != NULL) {
+    while (file != NULL && count < SERVERS_MAX && fgets(line, sizeof(line), file) != NULL) {
         word = strtok_r(line, " \t\n", &rest);
         if (word == NULL || strcmp(word, "nameserver") != 0 || (word = strtok_r(NULL, " \t\n", &rest)) == NULL)
             continue;
@@ -165,22 +165,25 @@ static void check_file(struct doctor *d, const char *path, bool chroot)
     FILE *file = open_inside(path, chroot);
     size_t count, i;
 
-    if (file == NULL && errno == ENOENT && chroot)
-        doctor_find(d, DOCTOR_HOLD, path, "it is missing, and Postfix's chrooted smtp asks no resolver of yours",
+    if (file == NULL && chroot && (errno == ENOENT || errno == ELOOP)) {
+        doctor_find(d, DOCTOR_HOLD, path, "it is missing, or a link, and Postfix's chrooted smtp asks no resolver of yours",
                     doctor_say(d, "cp /etc/resolv.conf %s, and postfix reload", path));
-    else if (file == NULL && errno != ENOENT)
-        doctor_unread(d, doctor_say(d, "%s: %s", path, strerror(errno)));
-    if (file == NULL)
         return;
+    }
+    if (file == NULL && errno != ENOENT) {
+        doctor_unread(d, doctor_say(d, "%s: %s", path, strerror(errno)));
+        return;
+    }
     count = read_servers(d, file, servers);
-    fclose(file);
+    if (file != NULL)
+        fclose(file);
     for (i = 0; i < count; i++)
         check_server(d, path, &servers[i]);
 }
 
 void doctor_resolvers(struct doctor *d)
 {
-    bool chrooted = false, free = false;
+    bool chrooted = false, outside = false;
     size_t i;
 
     for (i = 0; i < SETUP_ROADS; i++) {
@@ -188,9 +191,9 @@ void doctor_resolvers(struct doctor *d)
         bool chroot = s == NULL ? d->roads[i].chroot : s->chroot;
 
         chrooted |= chroot;
-        free |= !chroot;
+        outside |= !chroot;
     }
-    if (free)
+    if (outside)
         check_file(d, "/etc/resolv.conf", false);
     if (chrooted)
         check_file(d, doctor_path(d, true, "/etc/resolv.conf"), true);

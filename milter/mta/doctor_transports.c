@@ -58,14 +58,20 @@ bool doctor_is_strict(struct doctor *d, const char *key, const char **ret_value)
     return true;
 }
 
-/* An entry that sends nothing anywhere, or only by a road that authenticates whatever it is told. */
-static bool is_harmless(const char *value, const char *ours)
+/* An entry that sends nothing out, or only by a road that authenticates whatever it is told. */
+static bool is_harmless(const struct doctor *d, const char *value, const char *ours)
 {
-    static const char *const good[] = { "error:", "retry:", "discard:", ROAD_DANE ":", ROAD_STS ":" };
+    static const char *const roads[] = { ROAD_DANE, ROAD_STS }, *const commands[] = { "local", "virtual", "lmtp", "error", "discard" };
+    const char *transport = arena_bytes(d->memory, value, strcspn(value, ":"));
+    const struct doctor_service *s = doctor_service(d, transport, "unix");
     size_t i;
 
-    for (i = 0; i < COUNT_OF(good); i++) {
-        if (strncmp(value, good[i], strlen(good[i])) == 0)
+    for (i = 0; i < COUNT_OF(roads); i++) {
+        if (strcmp(transport, roads[i]) == 0)
+            return true;
+    }
+    for (i = 0; s != NULL && i < COUNT_OF(commands); i++) {
+        if (strcmp(s->command, commands[i]) == 0)
             return true;
     }
     return strcmp(value, ours) == 0;
@@ -106,7 +112,7 @@ static void judge_lines(struct other *o, char *lines, bool asked)
         if (*value == '\0')
             continue;
         *value++ = '\0';
-        if ((o->before || asked || !has_key(o->d, line)) && doctor_is_strict(o->d, line, &ours) && !is_harmless(value, ours))
+        if ((o->before || asked || !has_key(o->d, line)) && doctor_is_strict(o->d, line, &ours) && !is_harmless(o->d, value, ours))
             doctor_keys_add(&o->keys, line);
     }
 }
@@ -322,7 +328,7 @@ static void check_star(struct doctor *d, const struct doctor_place *place, const
         if (strchr(word, ':') == NULL || is_ours(d, maps_behind_proxy(word)))
             continue;
         if (postmap_query(&d->postmap, maps_behind_proxy(word), &star, &answer, &why) && *answer != '\0' &&
-            !is_harmless(answer + strcspn(answer, "\t") + (strchr(answer, '\t') != NULL), wanted))
+            !is_harmless(d, answer + strcspn(answer, "\t") + (strchr(answer, '\t') != NULL), wanted))
             doctor_find(d, DOCTOR_LEAK, place->where,
                         doctor_say(d, "%s has an entry for \"*\", that wins over default_transport, the road of the connector "
                                       "for everyone", word), doctor_say(d, "take \"*\" out of %s", word));
@@ -338,7 +344,7 @@ static void check_default(struct doctor *d, const char *wanted)
 
     while (doctor_next_place(d, "default_transport", &cursor, &place)) {
         if ((place.service == NULL || strcmp(place.service->command, "trivial-rewrite") == 0) &&
-            strcmp(place.value, wanted) != 0 && !is_harmless(place.value, wanted) && strcmp(place.value, ROAD_DANE) != 0)
+            !is_harmless(d, place.value, wanted))
             doctor_find(d, DOCTOR_LEAK, place.where,
                         doctor_say(d, "a mandatory connector covers \"*\", but mail without a line of its own takes \"%.200s\"",
                                    place.value), doctor_say(d, "default_transport = %s", wanted));

@@ -7,7 +7,7 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { TEXT_BYTES_MAX = 64 * 1024 * 1024 };
+enum { TEXT_BYTES_MAX = 256 * 1024 * 1024 };
 
 const char *maps_behind_proxy(const char *table)
 {
@@ -51,29 +51,39 @@ bool maps_is_text(const char *table)
 static bool read_file(const char *path, char **ret, struct fault *why)
 {
     FILE *file = fopen(path, "re");
-    char some[16 * 1024];
+    char some[16 * 1024], *zero;
     struct text all;
+    bool good;
     size_t got;
 
     if (file == NULL)
         return fault_set(why, "%s: %s", path, strerror(errno));
     text_init(&all, TEXT_BYTES_MAX);
     while ((got = fread(some, 1, sizeof(some), file)) > 0 && !all.full) {
-        if (memchr(some, '\0', got) == NULL)
-            text_add(&all, some, got);
+        while ((zero = memchr(some, '\0', got)) != NULL)
+            *zero = '?';                /* nothing behind it may hide */
+        text_add(&all, some, got);
     }
+    good = !ferror(file) && !all.full;
     fclose(file);
-    *ret = text_give(&all);
-    return true;
+    if (good)
+        *ret = text_give(&all);
+    text_done(&all);
+    return good || fault_set(why, "%s: can't be read, or is too long", path);
 }
 
 bool maps_text(const char *table, char **ret, struct fault *why)
 {
     const char *colon = strchr(table, ':');
+    char *at;
 
     if (colon[1] == '/')
         return read_file(colon + 1, ret, why);
     *ret = mem_text(colon + 1);
+    for (at = *ret; *at != '\0'; at++) {
+        if (*at == '{' || *at == '}')
+            *at = '\n';                 /* an entry a line, as in a file */
+    }
     return true;
 }
 

@@ -114,6 +114,8 @@ MAIN = (
     ("mime_header_checks = regexp:{{/^X/ FILTER smtp:}}", "leak", "mime_header_checks", "FILTER"),
     ("nested_header_checks = regexp:{{/^X/ FILTER smtp:}}", "leak", "nested_header_checks", "FILTER"),
     ("milter_header_checks = regexp:{{/^X-Spam/ FILTER smtp:[mx.plaintext.example]}}", "leak", "milter_header_checks", "FILTER"),
+    ("milter_header_checks = regexp:{{/^X-Danelaw-Route: x/ HOLD} {/^X-Spam/ FILTER smtp:[mx.plaintext.example]}}", "leak",
+     "milter_header_checks", "FILTER"),
     ("milter_header_checks = regexp:{{/^X-Danelaw-Route: dane-mandatory$$/ FILTER smtp:}}", "hint", "milter_header_checks",
      "milter.tag"),
     ("smtpd_recipient_restrictions = check_recipient_access inline:{{good311.example=FILTER smtp:}}", "leak",
@@ -145,7 +147,7 @@ BEFORE = ("inline:{{good311.example=smtp:}}", "inline:{{boss@notlsa.example=smtp
           "inline:{{anyone@good311.example=:}}")
 BEHIND = ("regexp:{{/^ceo@good311[.]example$$/ smtp:}}", "inline:{{clerk@good311.example=smtp:}}", "inline:{{a.wildnsec3.example=smtp:}}",
           "inline:{{.a.wildnsec3.example=smtp:}}", "regexp:{{/@good311[.]example$$/ smtp:}}", "static:smtp:")
-HARMLESS = ("inline:{{other.example=smtp:}}", "inline:{{*=smtp:}}", "regexp:{{/@other[.]example$$/ smtp:}}",
+HARMLESS = ("inline:{{a.wildnsec3.example=lmtp:unix:private/lmtp}}", "inline:{{other.example=smtp:}}", "inline:{{*=smtp:}}", "regexp:{{/@other[.]example$$/ smtp:}}",
             "inline:{{good311.example=danelaw-dane:}}", "inline:{{a.wildnsec3.example=error:5.1.1 closed}}")
 
 
@@ -169,6 +171,10 @@ def doctor(lab, book):
             said = lab.danelawd.cli("doctor", "postfix").stdout
             expect(said.startswith("hold  main.cf: soft_bounce\n  what ") and "  instead       soft_bounce = no\n" in said
                    and said.endswith("\n1 hold\n"), said)
+    with book.test("a pattern that only speaks of FILTER, and checks that do other things, are no finding"):
+        with changed(["header_checks = regexp:{{/^X-Note: no FILTER today/ REJECT} {/^Subject: x/ HOLD}}",
+                      "smtpd_client_restrictions = check_client_access inline:{{a.example=REJECT}}"]):
+            expect(findings(lab) == [], *findings(lab))
     for line, severity, where, fix in MAIN:
         with book.test(f"{line}: {severity}"), changed([line]):
             expect_found(lab, severity, where, fix)
