@@ -2,8 +2,9 @@
  * Invariants:
  *  1. Memory is what counts; the store follows. A job carries a key, not a clock: when it runs, it writes what memory then
  *     has under that key, or deletes the row. So jobs may run late, twice or in any order.
- *  2. `queued` is set from pushing such a job until it looks at the entry, so that an entry has at most one on the queue.
- *     If the store drops the job, it calls renewed(), and everything is written anew.
+ *  2. `queued` is set from pushing such a job until it, or a rewrite, looks at the entry: so an entry has at most one on the
+ *     queue. Strangers make these jobs, so that no more than JOBS_MOST wait; past that, memory is `behind`, and once the others
+ *     are done everything is written anew. So it is, too, where the store drops a job and calls renewed().
  *  3. The file never has a clock that memory has not, but for jobs that wait: what can't be read at start is deleted, lest
  *     an old row comes back after its mail was delivered. Forgetting puts a bounce off; remembering wrongly would bounce early.
  */
@@ -22,10 +23,14 @@
 
 _Static_assert(HOLDS_SLICES == 1 << HOLD_TABLE_SLICE_BITS, "a slice is a row of buckets");
 
+enum { JOBS_MOST = 8192 };
+
 struct holds {
     struct store *store;                    /* or NULL */
     atomic_uint users;                      /* the owner, its watcher, and each job */
     struct store_watcher watcher;
+    atomic_uint waiting;                    /* sync jobs on the queue */
+    atomic_bool behind;                     /* there should be more */
     struct mutex lock;
     struct hold_table table GUARDED_BY(lock);
 };
@@ -119,8 +124,8 @@ static void add_item(struct hold_slice *s, const struct hold_entry *e)
     made->recipient = arena_text(s->memory, made->recipient);
 }
 
-/* all: also those that are over. */
-static void read_slice(struct holds *h, unsigned slice, bool all, int64_t now, struct hold_slice *ret)
+/* to_write: also those that are over; what changes hereafter is another job's. */
+static void read_slice(struct holds *h, unsigned slice, bool to_write, int64_t now, struct hold_slice *ret)
 {
     size_t first, end, room = 0, i;
     struct hold_entry *e;
@@ -136,8 +141,10 @@ static void read_slice(struct holds *h, unsigned slice, bool all, int64_t now, s
     ret->items = mem_array(room + 1, sizeof(*ret->items));
     for (i = first; i < end; i++) {
         for (e = h->table.buckets[i]; e != NULL; e = e->next) {
-            if (all || !hold_is_over(&e->hold, e->patience, now))
+            if (to_write || !hold_is_over(&e->hold, e->patience, now))
                 add_item(ret, e);
+            if (to_write)
+                e->queued = false;
         }
     }
     mutex_unlock(&h->lock);
@@ -160,19 +167,17 @@ static void job_free(struct store_job *self)
     free(job);
 }
 
-static void push(struct holds *h, const char *key, size_t length, bool (*run)(struct store_job *self, struct writer *w))
+static void push(struct holds *h, const char *key, size_t length, bool (*run)(struct store_job *self, struct writer *w),
+                 void (*end)(struct store_job *self))
 {
-    struct job *job;
+    struct job *job = mem_zero(sizeof(*job) + length);
 
-    if (h->store == NULL)
-        return;
-    job = mem_zero(sizeof(*job) + length);
     atomic_fetch_add_explicit(&h->users, 1, memory_order_relaxed);
     job->h = h;
     job->length = length;
     memcpy(job->key, key, length);
     job->job.run = run;
-    job->job.free = job_free;
+    job->job.free = end;
     store_push(h->store, &job->job);
 }
 
@@ -203,12 +208,6 @@ static bool run_sync(struct store_job *self, struct writer *w)
     return found ? hold_rows_write(w, &held) : hold_rows_delete(w, held.connector, held.sender, held.recipient);
 }
 
-/* Makes the row what memory has when the job runs. */
-static void push_sync(struct holds *h, const char *key, size_t length)
-{
-    push(h, key, length, run_sync);
-}
-
 static bool run_rewrite(struct store_job *self, struct writer *w)
 {
     struct holds *h = ((struct job *)self)->h;
@@ -228,7 +227,33 @@ static bool run_rewrite(struct store_job *self, struct writer *w)
 
 static void push_rewrite(struct holds *h)
 {
-    push(h, "", 0, run_rewrite);
+    if (h->store != NULL)
+        push(h, "", 0, run_rewrite, job_free);
+}
+
+static void wait_less(struct holds *h)
+{
+    if (atomic_fetch_sub(&h->waiting, 1) == 1 && atomic_exchange(&h->behind, false))
+        push_rewrite(h);
+}
+
+static void sync_free(struct store_job *self)
+{
+    wait_less(((struct job *)self)->h);
+    job_free(self);
+}
+
+/* Makes the row what memory has when the job runs. */
+static void push_sync(struct holds *h, const char *key, size_t length)
+{
+    if (h->store == NULL)
+        return;
+    if (atomic_fetch_add(&h->waiting, 1) < JOBS_MOST) {
+        push(h, key, length, run_sync, sync_free);
+        return;
+    }
+    atomic_store(&h->behind, true);
+    wait_less(h);
 }
 
 /* A list of those that are out of the table. */
@@ -446,14 +471,17 @@ size_t holds_forget(struct holds *h, const char *connector, const struct address
 
 size_t holds_count(struct holds *h, int64_t now)
 {
-    struct hold_slice unlisted;
-    size_t count = 0;
+    struct hold_entry *e;
+    size_t count = 0, i;
     unsigned slice;
 
     for (slice = 0; slice < HOLDS_SLICES && atomic_load(&h->table.used) > 0; slice++) {
-        holds_read(h, slice, now, &unlisted);
-        count += unlisted.count;
-        hold_slice_done(&unlisted);
+        mutex_lock(&h->lock);
+        for (i = hold_table_slice(&h->table, slice); i < hold_table_slice(&h->table, slice + 1); i++) {
+            for (e = h->table.buckets[i]; e != NULL; e = e->next)
+                count += !hold_is_over(&e->hold, e->patience, now);
+        }
+        mutex_unlock(&h->lock);
     }
     return count;
 }

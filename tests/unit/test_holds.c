@@ -519,6 +519,57 @@ static void the_file_can_be_read_past_a_daemon(void **state)
     open_with(1000);
 }
 
+/* A job that keeps the writer busy until it is told to go on. */
+
+static atomic_bool held_up;
+
+static bool run_wait(struct store_job *self, struct writer *w)
+{
+    (void)self;
+    (void)w;
+    while (held_up)
+        usleep(1000);
+    return true;
+}
+
+static void free_job(struct store_job *self)
+{
+    free(self);
+}
+
+/* Once a crowd filled the store's queue, and what others had to write was lost. */
+static void a_crowd_does_not_fill_the_queue_and_is_written_in_the_end(void **state)
+{
+    struct store_job *job = mem_zero(sizeof(*job));
+    int64_t until = clock_ms() + WAIT_MS;
+    struct store_status s;
+    char to[64];
+    int i;
+
+    (void)state;
+    close_all();
+    open_with(20000);
+    held_up = true;
+    *job = (struct store_job){ .run = run_wait, .free = free_job };
+    store_push(store, job);
+    for (i = 0; i < 12000; i++) {
+        snprintf(to, sizeof(to), "u%d@bank.example", i);
+        refuse(to, 0);
+    }
+    store_status(store, &s);
+    assert_in_range(s.waiting, 4096, 10000);
+    held_up = false;
+    while (ask("SELECT count(*) FROM holds") != 12000 && clock_ms() < until)
+        usleep(20000);
+    settle();
+    assert_int_equal(ask("SELECT count(*) FROM holds"), 12000);
+    store_status(store, &s);
+    assert_int_equal(s.dropped, 0);
+    refuse("u11999@bank.example", 1);                   /* of which no job was made before */
+    settle();
+    assert_int_equal(ask("SELECT attempts FROM holds WHERE recipient = 'u11999@bank.example'"), 2);
+}
+
 /* Many threads at once: refusing, accepting, forgetting and listing. */
 
 static void *rush(void *number)
@@ -615,6 +666,7 @@ int main(void)
         TEST(a_file_that_is_deleted_is_written_anew),
         TEST(a_file_that_can_not_be_read_is_forgotten),
         TEST(the_file_can_be_read_past_a_daemon),
+        TEST(a_crowd_does_not_fill_the_queue_and_is_written_in_the_end),
         TEST(a_rush_leaves_memory_and_file_alike),
         TEST(of_many_at_once_one_is_refused_for_good),
     };
