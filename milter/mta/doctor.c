@@ -5,8 +5,8 @@
 #include <string.h>
 
 static void (*const checks[])(struct doctor *) = {
-    doctor_table, doctor_transports, doctor_roads, doctor_filters, doctor_milter, doctor_tag, doctor_main, doctor_sockets,
-    doctor_resolvers,
+    doctor_table, doctor_transports, doctor_default, doctor_roads, doctor_filters, doctor_milter, doctor_tag, doctor_main,
+    doctor_sockets, doctor_resolvers,
 };
 
 void doctor_report_init(struct doctor_report *r)
@@ -19,7 +19,7 @@ void doctor_report_done(struct doctor_report *r)
     arena_free(r->memory);
     free(r->items);
     free(r->unread);
-    *r = (struct doctor_report){ NULL };
+    *r = (struct doctor_report){ .memory = NULL };
 }
 
 const char *doctor_severity_word(enum doctor_severity s)

@@ -5,8 +5,9 @@
 
 /* Each looks at one subject and adds what it finds. */
 
-void doctor_table(struct doctor *d);            /* the generated table, its index, its place in transport_maps; first of all */
-void doctor_transports(struct doctor *d);       /* other transport tables and defaults that win over it */
+void doctor_table(struct doctor *d);            /* the generated table, its index, its place; to be called first */
+void doctor_transports(struct doctor *d);       /* other transport tables that win over it */
+void doctor_default(struct doctor *d);          /* what no table has a line for */
 void doctor_roads(struct doctor *d);            /* the roads in master.cf */
 void doctor_filters(struct doctor *d);          /* FILTER, content filters and the like */
 void doctor_milter(struct doctor *d);           /* smtpd_milters */
@@ -15,7 +16,13 @@ void doctor_main(struct doctor *d);             /* single parameters of main.cf 
 void doctor_sockets(struct doctor *d);          /* whether Postfix can open ours, and somebody listens */
 void doctor_resolvers(struct doctor *d);        /* resolv.conf, the chroot's too */
 
-/* Whether a key of a transport table (`d`, `.d`, `user@d`) is for a mandatory connector's mail; then ret_value is the road. */
+/* Whether a transport table's key (`d`, `.d`, `user@d`) is for a mandatory connector's mail; then ret_value is the road. */
 bool doctor_is_strict(struct doctor *d, const char *key, const char **ret_value);
+/* Whether what a table says sends nothing out, or only by a road that authenticates whatever it is told. */
+bool doctor_is_harmless(const struct doctor *d, const char *value, const char *ours);
+/* Whether `type:path` is Danelaw's table, whatever its type. */
+bool doctor_is_table(const struct doctor *d, const char *table);
+/* Whether a list of tables has it. */
+bool doctor_has_table(const struct doctor *d, const char *list);
 
 #endif

@@ -64,7 +64,7 @@ enum way { WAY_OUT, WAY_TO_FILTER, WAY_GOOD };
 static enum way way_of(const struct doctor *d, const char *destination)
 {
     const char *colon = strchr(destination, ':');
-    const char *transport = arena_bytes(d->memory, destination, colon == NULL ? strlen(destination) : (size_t)(colon - destination));
+    const char *transport = arena_bytes(d->memory, destination, strcspn(destination, ":"));
 
     if (strcmp(transport, ROAD_DANE) == 0 || strcmp(transport, ROAD_STS) == 0 || is_local_program(d, transport))
         return WAY_GOOD;
@@ -168,12 +168,14 @@ static void scan_line(struct scan *s, const struct doctor_place *place, const ch
     const char *to = argument_of(d, line, "FILTER", ':');
 
     if (to != NULL && strstr(line, "X-Danelaw-Route") == NULL)
-        judge(d, place->where, doctor_say(d, "an entry of %s", word), to, doctor_say(d, "take \"FILTER %s\" out of %s", to, word));
+        judge(d, place->where, doctor_say(d, "an entry of %s", word), to,
+              doctor_say(d, "take \"FILTER %s\" out of %s", to, word));
     to = argument_of(d, line, "REDIRECT", '@');
     if (to != NULL)
         doctor_find(d, DOCTOR_HINT, place->where,
                     doctor_say(d, "an entry of %s sends mail to %s instead of its recipients; the connector of that address "
-                               "counts then", word, to), doctor_say(d, "take \"REDIRECT %s\" out of %s, if that is not meant", to, word));
+                               "counts then", word, to),
+                    doctor_say(d, "take \"REDIRECT %s\" out of %s, if that is not meant", to, word));
 }
 
 static void scan_lines(struct scan *s, const struct doctor_place *place, const char *word, char *lines)

@@ -33,14 +33,14 @@ static void check_lifetimes(struct doctor *d)
     days = ((uint64_t)c->hold + 86399) / 86400;
     if (doctor_seconds(life, 'd', &seconds) && seconds < c->hold)
         doctor_find(d, DOCTOR_HOLD, "main.cf: maximal_queue_lifetime",
-                    doctor_say(d, "Postfix returns mail after %s, before the hold of connector \"%.100s\" is over (%u s)", life,
-                               c->name, c->hold),
+                    doctor_say(d, "Postfix returns mail after %s, before the hold of connector \"%.100s\" is over (%u s)",
+                               life, c->name, c->hold),
                     doctor_say(d, "maximal_queue_lifetime = %llud", (unsigned long long)(days + 1)));
     life = doctor_value(d, NULL, "bounce_queue_lifetime");
     if (doctor_seconds(life, 'd', &seconds) && seconds < c->hold)
         doctor_find(d, DOCTOR_HINT, "main.cf: bounce_queue_lifetime",
-                    doctor_say(d, "Postfix gives a bounce up after %s, before the hold of connector \"%.100s\" is over (%u s)", life,
-                               c->name, c->hold),
+                    doctor_say(d, "Postfix gives a bounce up after %s, before the hold of connector \"%.100s\" is over (%u s)",
+                               life, c->name, c->hold),
                     doctor_say(d, "bounce_queue_lifetime = %llud", (unsigned long long)(days + 1)));
 }
 
@@ -55,8 +55,8 @@ static void check_delimiter(struct doctor *d)
 {
     if (d->sheet.tightened != NULL)
         doctor_find(d, DOCTOR_HINT, "main.cf: recipient_delimiter",
-                    doctor_say(d, "Postfix takes the line of %.300s for every extension of it, too, so that it has its domain's "
-                               "stricter road", d->sheet.tightened),
+                    doctor_say(d, "Postfix takes the line of %.300s for every extension of it, too, so that it has its "
+                               "domain's stricter road", d->sheet.tightened),
                     "recipient_delimiter = , or no laxer connector for that address");
 }
 

@@ -93,8 +93,9 @@ static void judge_action(struct doctor *d, const struct door *door, const char *
                     doctor_say(d, "default_action=%.50s: while danelawd is down nobody's mail is taken as it should be; the "
                                "roads hold what must be held", action), fix);
     else if (!d->routed)
-        doctor_find(d, DOCTOR_LEAK, door->where, "default_action=accept: without Danelaw's table in transport_maps nothing holds "
-                    "mail while danelawd is down", "put Danelaw's table into transport_maps");
+        doctor_find(d, DOCTOR_LEAK, door->where,
+                    "default_action=accept: without Danelaw's table nothing holds mail while danelawd is down",
+                    "put Danelaw's table into transport_maps");
 }
 
 static void judge_limit(struct doctor *d, const struct door *door, const char *limit)
@@ -103,8 +104,8 @@ static void judge_limit(struct doctor *d, const struct door *door, const char *l
 
     if (doctor_seconds(limit, 's', &seconds) && seconds <= d->set->milter.budget)
         doctor_find(d, DOCTOR_HOLD, door->where,
-                    doctor_say(d, "Postfix waits %.50s for an answer, no longer than danelawd may take for it (milter.budget is "
-                               "%us)", limit, d->set->milter.budget),
+                    doctor_say(d, "Postfix waits %.50s for an answer, no longer than danelawd may take for it "
+                               "(milter.budget is %us)", limit, d->set->milter.budget),
                     wanted_line(d, door->value, door->service->chroot));
 }
 
@@ -135,7 +136,8 @@ static void check_door(struct doctor *d, const struct door *door)
     }
     if (unseen)
         doctor_find(d, DOCTOR_HOLD, door->where,
-                    doctor_say(d, "%s runs chrooted in %s and can't see danelawd's milter socket", door->service->id, d->site.queue),
+                    doctor_say(d, "%s runs chrooted in %s and can't see danelawd's milter socket", door->service->id,
+                               d->site.queue),
                     doctor_say(d, "milter.socket = \"unix:%s/danelaw/milter.sock\" in danelaw.conf, and then "
                                "smtpd_milters as \"danelaw setup postfix\" prints it", d->site.queue));
     else

@@ -113,8 +113,8 @@ static void check_server(struct doctor *d, const char *path, const struct server
 {
     if (!s->loopback) {
         doctor_find(d, DOCTOR_LEAK, path,
-                    doctor_say(d, "the resolver %s is not on this host: whoever is on the way can forge what it says of DNSSEC, "
-                               "and with it DANE", s->spelled), advice);
+                    doctor_say(d, "the resolver %s is not on this host: whoever is on the way can forge what it says of "
+                               "DNSSEC, and with it DANE", s->spelled), advice);
         return;
     }
     switch (ask(s)) {
@@ -123,8 +123,8 @@ static void check_server(struct doctor *d, const char *path, const struct server
         return;
     case ANSWER_PLAIN:
         doctor_find(d, DOCTOR_HOLD, path,
-                    doctor_say(d, "the resolver %s does not validate DNSSEC: Postfix finds no DANE, holds mandatory mail and sends "
-                               "other mail without it", s->spelled), advice);
+                    doctor_say(d, "the resolver %s does not validate DNSSEC: Postfix finds no DANE, holds mandatory mail and "
+                               "sends other mail without it", s->spelled), advice);
         return;
     case ANSWER_SECURE:
         return;

@@ -132,10 +132,11 @@ static const struct inherited {
       "connections to these destinations are used again without asking the policy" },
     { "smtp_delivery_status_filter", "", DOCTOR_HOLD, false,
       "it can turn a refusal to deliver unauthenticated into a bounce at once, or the other way round" },
-    { "smtp_tls_wrappermode", "no", DOCTOR_HOLD, false, "partners' hosts speak SMTP with STARTTLS, and the road waits in vain" },
+    { "smtp_tls_wrappermode", "no", DOCTOR_HOLD, false,
+      "partners' hosts speak SMTP with STARTTLS, and the road waits in vain" },
     { "smtp_never_send_ehlo", "no", DOCTOR_HOLD, false, "without EHLO there is no STARTTLS, and the road holds its mail" },
     { "ignore_mx_lookup_error", "no", DOCTOR_HINT, false,
-      "where a partner's MX can't be had, the road tries the domain itself, which is held for another reason than the true one" },
+      "where a partner's MX can't be had, the road tries the domain itself, and holds its mail for another reason" },
     { "disable_dns_lookups", "no", DOCTOR_HINT, false,
       "only the road's own smtp_dns_support_level and smtp_host_lookup keep it from holding all its mail" },
 };
@@ -242,7 +243,8 @@ static void check_own_road(struct doctor *d, const struct route *route)
 
     if (s == NULL) {
         doctor_find(d, DOCTOR_HOLD, doctor_say(d, "master.cf: %s", route->transport),
-                    doctor_say(d, "the route \"%s\" of danelaw.conf wants this transport, and its mail would wait", route->name),
+                    doctor_say(d, "the route \"%s\" of danelaw.conf wants this transport, and its mail would wait",
+                               route->name),
                     doctor_say(d, "%s unix - - n - - smtp, with -o smtp_tls_security_level=%s and -o smtp_fallback_relay=",
                                route->transport, tls_word(route->tls)));
         return;

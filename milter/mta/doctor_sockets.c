@@ -62,7 +62,8 @@ static void forbid(struct doctor *d, const struct listener *l, const struct pers
     doctor_find(d, DOCTOR_HOLD, doctor_say(d, "danelaw.conf: %s.socket", l->room),
                 doctor_say(d, "Postfix's user \"%s\" may not %s %s", p->name, folder ? "pass through" : "write to", path),
                 folder ? doctor_say(d, "chmod o+x %s, or chgrp %s %s and chmod g+x %s", path, p->name, path, path)
-                       : doctor_say(d, "%s.socket_group = \"%s\" in danelaw.conf, and a restart of danelawd", l->room, p->name));
+                       : doctor_say(d, "%s.socket_group = \"%s\" in danelaw.conf, and a restart of danelawd", l->room,
+                                    p->name));
 }
 
 /* Each folder from the root on, then the socket. */

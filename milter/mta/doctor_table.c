@@ -191,7 +191,7 @@ static void check_current(struct doctor *d)
 /* A line `d :` keeps the site's own domains out of a wildcard; mail that is only relayed leaves all the same. */
 static void check_relayed(struct doctor *d)
 {
-    struct tables_own own = { NULL };
+    struct tables_own own = { .count = 0 };
     struct doctor_keys keys;
     struct fault why;
     size_t i;

@@ -60,8 +60,8 @@ static void check_route(struct doctor *d, const struct route *route, const char 
 
     if (answer == NULL)
         doctor_find(d, DOCTOR_HOLD, "main.cf: milter_header_checks",
-                    doctor_say(d, "milter.tag is true, but nothing routes mail tagged \"%s\", so that connectors with senders have "
-                               "no effect on it", route->name), fix);
+                    doctor_say(d, "milter.tag is true, but nothing routes mail tagged \"%s\", so that connectors with senders "
+                               "have no effect on it", route->name), fix);
     else if (strcmp(answer, wanted) != 0)
         doctor_find(d, DOCTOR_LEAK, "main.cf: milter_header_checks",
                     doctor_say(d, "mail tagged \"%s\" gets \"%.200s\"", route->name, answer), fix);
@@ -78,8 +78,9 @@ static void check_neighbours(struct doctor *d)
         value = doctor_value(d, NULL, copies[i]);
         if (*value != '\0')
             doctor_find(d, DOCTOR_HINT, doctor_say(d, "main.cf: %s", copies[i]),
-                        "milter.tag is true: a tag routes the whole message, also the recipients that this adds, and one on this "
-                        "host then bounces as a loop", doctor_say(d, "%s = , or milter.tag = false in danelaw.conf", copies[i]));
+                        "milter.tag is true: a tag routes the whole message, also the recipients that this adds, and one "
+                        "on this host then bounces as a loop",
+                        doctor_say(d, "%s = , or milter.tag = false in danelaw.conf", copies[i]));
     }
     if (*doctor_value(d, NULL, "content_filter") != '\0')
         doctor_find(d, DOCTOR_HINT, "main.cf: content_filter",
@@ -88,7 +89,8 @@ static void check_neighbours(struct doctor *d)
     value = doctor_value(d, NULL, "default_filter_nexthop");
     if (*value != '\0')
         doctor_find(d, DOCTOR_LEAK, "main.cf: default_filter_nexthop",
-                    doctor_say(d, "milter.tag is true: all tagged mail goes to \"%.200s\", not to its recipients' domains", value),
+                    doctor_say(d, "milter.tag is true: all tagged mail goes to \"%.200s\", not to its recipients' domains",
+                               value),
                     "default_filter_nexthop =");
 }
 

@@ -4,7 +4,6 @@
 #include "mta/maps.h"
 #include "policy/roads.h"
 
-#include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -58,10 +57,10 @@ bool doctor_is_strict(struct doctor *d, const char *key, const char **ret_value)
     return true;
 }
 
-/* An entry that sends nothing out, or only by a road that authenticates whatever it is told. */
-static bool is_harmless(const struct doctor *d, const char *value, const char *ours)
+bool doctor_is_harmless(const struct doctor *d, const char *value, const char *ours)
 {
-    static const char *const roads[] = { ROAD_DANE, ROAD_STS }, *const commands[] = { "local", "virtual", "lmtp", "error", "discard" };
+    static const char *const roads[] = { ROAD_DANE, ROAD_STS };
+    static const char *const commands[] = { "local", "virtual", "lmtp", "error", "discard" };
     const char *transport = arena_bytes(d->memory, value, strcspn(value, ":"));
     const struct doctor_service *s = doctor_service(d, transport, "unix");
     size_t i;
@@ -112,7 +111,8 @@ static void judge_lines(struct other *o, char *lines, bool asked)
         if (*value == '\0')
             continue;
         *value++ = '\0';
-        if ((o->before || asked || !has_key(o->d, line)) && doctor_is_strict(o->d, line, &ours) && !is_harmless(o->d, value, ours))
+        if ((o->before || asked || !has_key(o->d, line)) && doctor_is_strict(o->d, line, &ours) &&
+            !doctor_is_harmless(o->d, value, ours))
             doctor_keys_add(&o->keys, line);
     }
 }
@@ -166,7 +166,8 @@ static size_t put_questions(struct other *o, size_t most, struct text *ret)
 
 static bool is_word(char c)
 {
-    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-' || c == '.' || c == '_' || c == '+';
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
+           (c != '\0' && strchr("-._+", c) != NULL);
 }
 
 /* What a pattern's line means where it means itself: `/^al@bank\.example$/`, `[.]`. */
@@ -281,19 +282,19 @@ static void check_other(struct other *o)
     text_done(&o->mentioned.text);
 }
 
-static bool is_ours(const struct doctor *d, const char *table)
+bool doctor_is_table(const struct doctor *d, const char *table)
 {
     const char *path = strchr(table, ':');
 
     return path != NULL && strcmp(path + 1, d->table_path) == 0;
 }
 
-static bool stands_behind(const struct doctor *d, const char *list)
+bool doctor_has_table(const struct doctor *d, const char *list)
 {
     const char *word;
 
     while ((word = postconf_word(&list, d->memory)) != NULL) {
-        if (is_ours(d, maps_behind_proxy(word)))
+        if (doctor_is_table(d, maps_behind_proxy(word)))
             return true;
     }
     return false;
@@ -306,129 +307,20 @@ static void check_list(struct doctor *d, const struct doctor_place *place)
     while ((word = postconf_word(&list, d->memory)) != NULL) {
         struct other o = { .d = d, .place = place, .word = word, .table = maps_behind_proxy(word) };
 
-        if (strchr(word, ':') == NULL || is_ours(d, o.table))
+        if (strchr(word, ':') == NULL || doctor_is_table(d, o.table))
             continue;
-        o.before = stands_behind(d, list);
+        o.before = doctor_has_table(d, list);
         check_other(&o);
     }
 }
 
-/* `*` in a table comes after all our lines, but before default_transport. */
-static void check_star(struct doctor *d, const struct doctor_place *place, const char *wanted)
-{
-    const char *list = place->value, *word;
-    struct fault why;
-    struct text star;
-
-    text_init(&star, 16);
-    text_put(&star, "*\n");
-    while ((word = postconf_word(&list, d->memory)) != NULL) {
-        AUTO(free) char *answer = NULL;
-
-        if (strchr(word, ':') == NULL || is_ours(d, maps_behind_proxy(word)))
-            continue;
-        if (postmap_query(&d->postmap, maps_behind_proxy(word), &star, &answer, &why) && *answer != '\0' &&
-            !is_harmless(d, answer + strcspn(answer, "\t") + (strchr(answer, '\t') != NULL), wanted))
-            doctor_find(d, DOCTOR_LEAK, place->where,
-                        doctor_say(d, "%s has an entry for \"*\", that wins over default_transport, the road of the connector "
-                                      "for everyone", word), doctor_say(d, "take \"*\" out of %s", word));
-    }
-    text_done(&star);
-}
-
-/* Where a mandatory connector covers everyone, the default is its road. */
-static void check_default(struct doctor *d, const char *wanted)
-{
-    struct doctor_place place;
-    size_t cursor = 0;
-
-    while (doctor_next_place(d, "default_transport", &cursor, &place)) {
-        if ((place.service == NULL || strcmp(place.service->command, "trivial-rewrite") == 0) &&
-            !is_harmless(d, place.value, wanted))
-            doctor_find(d, DOCTOR_LEAK, place.where,
-                        doctor_say(d, "a mandatory connector covers \"*\", but mail without a line of its own takes \"%.200s\"",
-                                   place.value), doctor_say(d, "default_transport = %s", wanted));
-    }
-    cursor = 0;
-    while (doctor_next_place(d, "sender_dependent_default_transport_maps", &cursor, &place)) {
-        if (*place.value != '\0' && (place.service == NULL || strcmp(place.service->command, "trivial-rewrite") == 0))
-            doctor_find(d, DOCTOR_LEAK, place.where, "a mandatory connector covers \"*\", but these senders' mail takes another "
-                        "transport than default_transport", "sender_dependent_default_transport_maps =");
-    }
-}
-
-static void check_relay_hosts(struct doctor *d)
-{
-    static const char *const names[] = { "relayhost", "sender_dependent_relayhost_maps" };
-    size_t i;
-
-    for (i = 0; i < COUNT_OF(names); i++) {
-        const char *value = doctor_value(d, NULL, names[i]);
-
-        if (*value != '\0')
-            doctor_find(d, DOCTOR_HINT, doctor_say(d, "main.cf: %s", names[i]),
-                        doctor_say(d, "a mandatory connector covers \"*\", and %.200s is then the host that is authenticated, not "
-                                      "the partner's", value), doctor_say(d, "%s =", names[i]));
-    }
-}
-
-/* As default_transport has it; NULL: no connector for everyone asks for anything. */
-static const char *everyones_transport(struct doctor *d, bool *ret_strict)
-{
-    struct road road = road_of_everyone(d->rules);
-    const char *kept;
-    struct text value;
-
-    *ret_strict = road.strict;
-    if (road.route == NULL)
-        return NULL;
-    text_init(&value, 64 * 1024);
-    sheet_value(&road, &value);
-    kept = doctor_say(d, "%s", text_words(&value));
-    text_done(&value);
-    return kept[strlen(kept) - 1] == ':' ? arena_bytes(d->memory, kept, strlen(kept) - 1) : kept;
-}
-
-/* Probes for reject_unverified_recipient are mail, too, if without a body. */
-static void check_probes(struct doctor *d)
-{
-    const char *maps = doctor_value(d, NULL, "address_verify_transport_maps");
-
-    if (*maps != '\0' && !stands_behind(d, maps))
-        doctor_find(d, DOCTOR_HINT, "main.cf: address_verify_transport_maps",
-                    "probes that verify addresses go past Danelaw's roads, and show a partner's addresses on the way",
-                    "address_verify_transport_maps = $transport_maps");
-}
-
-static void check_lax_default(struct doctor *d, const char *wanted)
-{
-    const char *value = doctor_value(d, NULL, "default_transport");
-
-    if (strcmp(value, wanted) != 0)
-        doctor_find(d, DOCTOR_HINT, "main.cf: default_transport",
-                    doctor_say(d, "a connector covers \"*\", but mail without a line of its own takes \"%.200s\" and is none of its "
-                               "business", value), doctor_say(d, "default_transport = %s", wanted));
-}
-
 void doctor_transports(struct doctor *d)
 {
-    bool strict;
-    const char *everyone = everyones_transport(d, &strict);
     struct doctor_place place;
     size_t cursor = 0;
 
     while (doctor_next_place(d, "transport_maps", &cursor, &place)) {
-        if (place.service != NULL && strcmp(place.service->command, "trivial-rewrite") != 0)
-            continue;
-        check_list(d, &place);
-        if (everyone != NULL && strict)
-            check_star(d, &place, everyone);
+        if (place.service == NULL || strcmp(place.service->command, "trivial-rewrite") == 0)
+            check_list(d, &place);
     }
-    if (everyone != NULL && !strict)
-        check_lax_default(d, everyone);
-    if (everyone != NULL && strict) {
-        check_default(d, everyone);
-        check_relay_hosts(d);
-    }
-    check_probes(d);
 }

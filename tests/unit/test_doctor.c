@@ -200,8 +200,8 @@ static void what_is_said_has_an_end(void **state)
     }
     site_write(&s, "routes", text_words(&routes));
     site_write(&s, "checks", text_words(&checks));
-    snprintf(line, sizeof(line), "transport_maps = hash:%s/postfix/transport, texthash:%s/routes\nheader_checks = regexp:%s/checks",
-             s.state, s.root, s.root);
+    snprintf(line, sizeof(line), "transport_maps = hash:%s/postfix/transport, texthash:%s/routes\n"
+             "header_checks = regexp:%s/checks", s.state, s.root, s.root);
     set_up(&s, rules, line);
     examine(&s, rules, NULL, &r);
     assert_int_equal(count_of(&r, "main.cf: transport_maps", " and 980 more"), 1);
