@@ -293,7 +293,7 @@ static int put_order_in_force(struct steward *s, struct text *ret_words)
         text_print(ret_words, "in force in the daemon, but not in the MTA's table: %s; the old table stays\n", why.text);
     if (overriding_kept(s->overriding, clock_ms() + KEEP_MS))
         return good ? EXIT_GOOD : EXIT_FAILURE;
-    text_print(ret_words, "in force, but not kept over a restart of the daemon: the store can't be written at the moment\n");
+    text_print(ret_words, "in force now, but not kept: until the store can be written, a restart of the daemon undoes it\n");
     return good ? EXIT_TEMPORARY : EXIT_FAILURE;
 }
 

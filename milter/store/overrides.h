@@ -25,7 +25,7 @@ struct overrides_hook {
 
 /* Reads what the store has, whether it is still in force or not. Never fails: see overrides_sure(). */
 struct overrides *overrides_open(struct store *store, struct overrides_hook hook);
-/* Before store_close(), which writes what waits. NULL is welcome. */
+/* The hook is not called any more, once store_close() is over, too: that writes what waits. NULL is welcome. */
 void overrides_close(struct overrides *o);
 
 /* Gives a copy, free() ends it; ret_version changes with every change. */

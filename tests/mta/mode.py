@@ -246,4 +246,7 @@ def mode_refused(lab, book):
             expect("not kept" in done.stderr and line_of(STRICT) == "danelaw:", done.stderr)
             mode(lab, "Strict", "--clear", exit=75)
             expect(line_of(STRICT) == "danelaw-dane:", line_of(STRICT))
-    lab.danelawd.kill()
+    with book.test("no sanitizer has complained"):
+        lab.danelawd.stop()
+        said = lab.danelawd.about("Sanitizer", "runtime error", limit=40)
+        expect(not said, *said)
