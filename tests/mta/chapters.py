@@ -11,7 +11,6 @@ import fallback                 # noqa: F401
 import hold                     # noqa: F401
 import sweep                    # noqa: F401
 import trace                    # noqa: F401
-import trace                    # noqa: F401
 import shadow                   # noqa: F401
 import mode                     # noqa: F401
 import command                  # noqa: F401
