@@ -46,8 +46,8 @@ struct engine *engine_open(const struct settings *set, struct lookup *lookup, co
     e->set = set;
     e->lookup = lookup;
     e->policies = memory->policies;
-    e->holds = memory->holds;
     e->trace = memory->trace;
+    e->holds = memory->holds;
     e->counters = memory->counters;
     e->cache = cache_new(CACHE_ENTRIES);
     e->sts = cache_new(CACHE_ENTRIES);

@@ -65,8 +65,8 @@ struct engine_status {
 /* What is remembered for longer than a question. All is borrowed; NULL: nothing of the kind is kept. */
 struct engine_memory {
     struct policies *policies;
-    struct holds *holds;            /* NULL: what is held never bounces */
     struct trace *trace;
+    struct holds *holds;            /* NULL: what is held never bounces */
     struct counters *counters;
 };
 
@@ -104,7 +104,8 @@ void engine_adopt(struct engine *e, struct ruleset *rules);
  * The asker tells, by engine_tell(). answer_done() ends the answer's life.
  */
 void engine_ask_by(struct engine *e, const struct question *q, int64_t deadline_ms, struct answer *ret);
-/* Logs, traces and counts what was answered; once, when the asker knows as much as he will. queue_id as in a question. */
+/* Logs, traces and counts what was answered, and what a connector in test mode would have said (later, where evidence is cold);
+ * once, when the asker knows as much as he will. queue_id as in a question. */
 void engine_tell(struct engine *e, const struct address *to, const struct address *from, const char *queue_id,
                  const struct answer *a);
 void answer_done(struct answer *a);

@@ -23,8 +23,8 @@ struct engine {
     const struct settings *set;             /* frozen */
     struct lookup *lookup;
     struct policies *policies;              /* borrowed */
-    struct holds *holds;                    /* borrowed, or NULL */
     struct trace *trace;                    /* borrowed, or NULL */
+    struct holds *holds;                    /* borrowed, or NULL */
     struct counters *counters;              /* borrowed, or NULL */
     struct cache *cache, *sts;              /* the two halves: by next hop, and by policy domain */
     struct evidence *sts_late;              /* frozen: what counts where the second half is not there in time */
