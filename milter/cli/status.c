@@ -33,6 +33,17 @@ static void field_resolver(const json_t *resolver)
     output_field("resolver", text);
 }
 
+static void field_written(const char *label, const json_t *counts)
+{
+    char text[200];
+
+    snprintf(text, sizeof(text), "%lld written, %lld waiting, %lld dropped",
+             (long long)json_integer_value(json_object_get(counts, "written")),
+             (long long)json_integer_value(json_object_get(counts, "waiting")),
+             (long long)json_integer_value(json_object_get(counts, "dropped")));
+    output_field(label, text);
+}
+
 static void field_store(const json_t *item)
 {
     const json_t *store = json_object_get(item, "store"), *policies = json_object_get(item, "policies");
@@ -44,11 +55,9 @@ static void field_store(const json_t *item)
     snprintf(text, sizeof(text), "%s since %s%s%s", good ? "good" : "FAILING", output_member(store, "since", "the start"),
              good ? "" : ": ", good ? "" : output_member(store, "why", "?"));
     output_field("store", text);
-    snprintf(text, sizeof(text), "%lld written, %lld waiting, %lld dropped",
-             (long long)json_integer_value(json_object_get(store, "written")),
-             (long long)json_integer_value(json_object_get(store, "waiting")),
-             (long long)json_integer_value(json_object_get(store, "dropped")));
-    output_field("", text);
+    field_written("", store);
+    if (json_is_object(json_object_get(store, "trace")))
+        field_written("trace", json_object_get(store, "trace"));
     if (json_is_integer(policies))
         field_number("policies", policies);
 }

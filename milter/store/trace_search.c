@@ -39,7 +39,7 @@ struct walk {
 /* The index that leaves the fewest rows to look at: each filter that has one stands alone often enough. */
 static void choose_index(struct trace_search *s)
 {
-    bool rare = s->verdict != NULL && strcmp(s->verdict, "deliver") != 0 && strcmp(s->verdict, "pass") != 0;
+    bool rare = s->verdict != NULL && strcmp(s->verdict, "deliver") != 0;
     bool named = s->connector != NULL && strcmp(s->connector, "(default)") != 0;
 
     s->key = NULL;
@@ -52,7 +52,7 @@ static void choose_index(struct trace_search *s)
         s->sql = COLUMNS "INDEXED BY trace_recipient WHERE recipient = ?3 COLLATE NOCASE AND " RANGE;
     } else if (rare) {
         s->key = s->verdict;
-        s->sql = COLUMNS "INDEXED BY trace_verdict WHERE verdict = ?3 AND verdict NOT IN ('deliver', 'pass') AND " RANGE;
+        s->sql = COLUMNS "INDEXED BY trace_verdict WHERE verdict = ?3 AND verdict <> 'deliver' AND " RANGE;
     } else if (s->domain != NULL) {
         s->key = s->domain;
         s->sql = COLUMNS "INDEXED BY trace_domain WHERE domain = ?3 AND " RANGE;
