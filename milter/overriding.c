@@ -41,8 +41,8 @@ static void say_misfit(const struct ruleset *configured, const struct override *
     struct fault why;
 
     if (c == NULL)
-        text_print(ret, "mode: an override is kept for \"%s\", but there is no such connector; danelaw mode \"%s\" --clear ends it\n",
-                   it->connector, it->connector);
+        text_print(ret, "mode: an override is kept for \"%s\", but there is no such connector; danelaw mode \"%s\" --clear "
+                   "ends it\n", it->connector, it->connector);
     else if (!override_is_idle(it, c) && !override_fits(configured, c, it, &why))
         text_print(ret, "mode: the override of \"%s\" holds its mail: %s\n", it->connector, why.text);
 }
@@ -114,7 +114,8 @@ static void expire(struct overriding *o)
     for (i = 0; i < count; i++) {
         if (list[i].until == 0 || list[i].until > now)
             continue;
-        note(o, daemon_itself, "mode expired", list[i].connector, ruleset_named(o->configured, list[i].connector), &list[i], NULL);
+        note(o, daemon_itself, "mode expired", list[i].connector, ruleset_named(o->configured, list[i].connector), &list[i],
+             NULL);
         overrides_drop(o->overrides, list[i].connector);
     }
     free(list);
@@ -262,8 +263,8 @@ void overriding_obey(struct overriding *o, const struct mode_order *order, const
         clear(o, c->name, by, ret);
         text_print(&ret->words, "that is what the configuration says: nothing is overridden now\n");
     } else if (override_weakens(&it, c) && order->span == 0 && !order->permanent) {
-        refuse(ret, EXIT_USAGE, "connector \"%s\" is configured smtp_dane=%s mta_sts=%s, and that would be weaker: say for how long "
-               "(--for 2h, at most 7d), or --permanent", c->name, mode_word(c->smtp_dane), mode_word(c->mta_sts));
+        refuse(ret, EXIT_USAGE, "connector \"%s\" is configured smtp_dane=%s mta_sts=%s, and that would be weaker: say for "
+               "how long (--for 2h, at most 7d), or --permanent", c->name, mode_word(c->smtp_dane), mode_word(c->mta_sts));
     } else {
         set(o, c, &it, ret);
     }

@@ -120,8 +120,8 @@ int connectors_show(const struct cli *c, const char *name)
 {
     struct daemon_reader reader = { .item = connectors_show_item };
 
-    return daemon_ask(c, json_pack("{s:s, s:s, s:o, s:b}", "verb", "connectors", "what", "show", "name", output_text(name), "whole",
-                                   !c->json), &reader);
+    return daemon_ask(c, json_pack("{s:s, s:s, s:o, s:b}", "verb", "connectors", "what", "show", "name", output_text(name),
+                                   "whole", !c->json), &reader);
 }
 
 static int match(const struct cli *c, const char *address)

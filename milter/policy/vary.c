@@ -1,8 +1,8 @@
 /*
  * Which road an overridden connector's mail takes:
  *
- *   the modes' preset route is the same as before    its own route, as configured
- *   still mandatory, or mandatory now                the preset route of its modes
+ *   what is mandatory is so still, and nothing else  its own route, as configured
+ *   something else is mandatory                      the preset route of its modes: its own may demand what it no longer does
  *   mandatory no longer                              `opportunistic`: there the map must be asked, so that a dead daemon
  *                                                    holds mail that may be under its configured demands again by now
  */
@@ -102,10 +102,14 @@ static void print_until(int64_t until, char *ret, size_t size)
 char *override_print(const struct override *o, const struct connector *configured, char ret[static OVERRIDE_TEXT_SIZE])
 {
     bool dane = configured != NULL || (o != NULL && o->sets_dane), sts = configured != NULL || (o != NULL && o->sets_sts);
-    enum mode smtp_dane = o != NULL && o->sets_dane ? o->smtp_dane : configured != NULL ? configured->smtp_dane : MODE_MANDATORY;
-    enum mode mta_sts = o != NULL && o->sets_sts ? o->mta_sts : configured != NULL ? configured->mta_sts : MODE_MANDATORY;
+    enum mode smtp_dane = configured == NULL ? MODE_MANDATORY : configured->smtp_dane;
+    enum mode mta_sts = configured == NULL ? MODE_MANDATORY : configured->mta_sts;
     char until[40] = "";
 
+    if (o != NULL && o->sets_dane)
+        smtp_dane = o->smtp_dane;
+    if (o != NULL && o->sets_sts)
+        mta_sts = o->mta_sts;
     if (o != NULL)
         print_until(o->until, until, sizeof(until));
     snprintf(ret, OVERRIDE_TEXT_SIZE, "%s%s%s%s%s%s", dane ? "smtp_dane=" : "", dane ? mode_word(smtp_dane) : "",
@@ -115,11 +119,13 @@ char *override_print(const struct override *o, const struct connector *configure
 
 static const struct route *route_under(const struct ruleset *configured, const struct connector *c, const struct override *o)
 {
-    const char *before = route_preset(c->smtp_dane, c->mta_sts);
-    const char *now = route_preset(dane_under(o, c), sts_under(o, c));
-    const struct route *found = strcmp(before, now) == 0 ? c->route : ruleset_route(configured, now);
+    enum mode dane = dane_under(o, c), sts = sts_under(o, c);
+    const struct route *preset;
 
-    return found == NULL ? c->route : found;
+    if ((dane == MODE_MANDATORY) == (c->smtp_dane == MODE_MANDATORY) && (sts == MODE_MANDATORY) == (c->mta_sts == MODE_MANDATORY))
+        return c->route;
+    preset = ruleset_route(configured, route_preset(dane, sts));
+    return preset == NULL ? c->route : preset;
 }
 
 static bool mandatory_under(const struct override *o, const struct connector *c)
@@ -150,11 +156,11 @@ bool override_fits(const struct ruleset *configured, const struct connector *c, 
     if (route == c->route || route->next_hop[0] == '\0')
         return true;
     if (c->smart_host_count > 0)
-        return fault_set(why, "its mail would take the route \"%.64s\", which has a next hop of its own in the configuration and "
-                         "leads past the connector's smart hosts", route->name);
+        return fault_set(why, "its mail would take the route \"%.64s\", which has a next hop of its own in the configuration "
+                         "and leads past the connector's smart hosts", route->name);
     return (!is_on(route, ROAD_OPPORTUNISTIC) && !is_on(route, ROAD_STS)) ||
-           fault_set(why, "its mail would take the route \"%.64s\", which the configuration leads to a next hop of its own; the "
-                     "daemon could not tell there whose mail it is", route->name);
+           fault_set(why, "its mail would take the route \"%.64s\", which the configuration leads to a next hop of its own; "
+                     "the daemon could not tell there whose mail it is", route->name);
 }
 
 /* What the configuration allows a connector that is mandatory by itself, it allows it still. */

@@ -23,8 +23,8 @@ bool mode_is_weaker(enum mode a, enum mode b);
 /* Whether the override asks for less than the connector's configuration in anything, or just for what is configured. */
 bool override_weakens(const struct override *o, const struct connector *configured);
 bool override_is_idle(const struct override *o, const struct connector *configured);
-/* The modes in force, `smtp_dane=mandatory mta_sts=none until=2027-01-01T00:00:00Z`; o or NULL: as configured; configured or NULL:
-   there is no such connector, and only what o sets is said. Returns ret. */
+/* The modes in force, `smtp_dane=mandatory mta_sts=none until=2027-01-01T00:00:00Z`; o or NULL: as configured; configured or
+   NULL: there is no such connector, and only what o sets is said. Returns ret. */
 char *override_print(const struct override *o, const struct connector *configured, char ret[static OVERRIDE_TEXT_SIZE]);
 /* Whether mail could travel under it; why says what the administrator has to change. */
 bool override_fits(const struct ruleset *configured, const struct connector *c, const struct override *o, struct fault *why);

@@ -74,8 +74,8 @@ static void say(const struct audit_entry *e)
 {
     bool named = e->connector != NULL;
 
-    log_info("audit: %s by %s%s%s%s%s%s%s%s", e->action, e->by, named ? ": \"" : "", named ? e->connector : "", named ? "\"" : "",
-             e->before == NULL ? "" : ": was ", e->before == NULL ? "" : e->before, e->after == NULL ? "" : ": now ",
+    log_info("audit: %s by %s%s%s%s%s%s%s%s", e->action, e->by, named ? ": \"" : "", named ? e->connector : "",
+             named ? "\"" : "", e->before == NULL ? "" : ": was ", e->before == NULL ? "" : e->before, e->after == NULL ? "" : ": now ",
              e->after == NULL ? "" : e->after);
 }
 

@@ -79,6 +79,7 @@ static void a_route_of_its_own_stays_while_the_modes_ask_for_the_same(void **sta
     expect_road(O, O, override("P", N, UNSET), &gateway, "gateway");
     expect_road(M, O, override("P", O, UNSET), &gateway, "opportunistic");
     expect_road(M, O, override("P", UNSET, M), &gateway, "sts-mandatory");
+    expect_road(M, M, override("P", O, UNSET), &gateway, "sts-mandatory");      /* gateway would go on to demand DANE */
 }
 
 static struct ruleset *crowd(void)
