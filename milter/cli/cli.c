@@ -44,17 +44,18 @@ static const struct verb verbs[] = {
     { "trace", cli_trace, 0, 0,
       "trace [--to A] [--domain D] [--connector N] [--queue-id Q] [--verdict V] [--since 24h] [--limit N]",
       "every decision about mail, newest first",
-      "Reads the daemon's store, also while the daemon is down (then as root or the daemon's user).\n"
-      "  --to A          decisions about this recipient\n"
+      "Also while the daemon is down (then as root or the daemon's user).\n"
+      "  --to A          decisions about this recipient, or this next hop\n"
       "  --domain D      about recipients and next hops in this domain\n"
-      "  --connector N   by this connector\n"
+      "  --connector N   by this connector, also by one in test mode\n"
       "  --queue-id Q    about the message that the MTA calls so\n"
       "  --verdict V     deliver, hold, bounce, fallback or pass\n"
       "  --since 24h     not older than this (the preset)\n"
-      "  --limit N       at most so many (preset 1000)" },
+      "  --limit N       at most so many (preset 1000)\n"
+      "Exit: 0 found, 1 none found, 75 the store can't be read." },
     { "held", cli_held, 0, 1, "held [list|forget --connector N|--to A|--all]",
       "recipients refused for now: since when, until when, and why",
-      "  list            all of them (the preset)\n"
+      "  list            all of them (the preset), also while the daemon is down\n"
       "  forget          let their clocks begin anew at the next attempt\n"
       "  --connector N   forget: those of this connector\n"
       "  --to A          forget: those of this recipient\n"
@@ -67,10 +68,12 @@ static const struct verb verbs[] = {
       "  --for 2h        for this long, at most 7d; then the configuration counts again\n"
       "  --permanent     until --clear\n"
       "  --clear         let the configuration count again\n"
-      "A mode weaker than the configured one needs --for or --permanent." },
+      "A mode weaker than the configured one needs --for or --permanent.\n"
+      "Exit: 0 in force, 1 no such connector or not in the table yet, 2 usage, 75 in force, but a restart would end it." },
     { "audit", cli_audit, 0, 0, "audit",
       "who changed what, and when, newest first",
-      "Lists overrides and their ends, forgotten holds, flushed caches and reloads." },
+      "Lists overrides and their ends, forgotten holds, flushed caches, reloads and tables written by hand; also while the\n"
+      "daemon is down." },
     { "tables", cli_tables, 0, 0, "tables [--check]",
       "write the MTA's tables now, or say whether they are current",
       "  --check         touch nothing; exit 1 if the tables are not what the configuration makes" },
@@ -89,7 +92,8 @@ static const struct verb verbs[] = {
       "As root, by a timer: returns deferred messages to their senders that are older than their connector's hold, where all\n"
       "remaining recipients are held by their connector or wait for TLS that Postfix could not authenticate.\n"
       "  -n              only show what would be done\n"
-      "  --mixed         also messages with other recipients left" },
+      "  --mixed         also messages with other recipients left, who are all given up then\n"
+      "Exit: 0 done, 1 not root, 75 Postfix can't be asked, or another sweep is under way." },
     { "status", cli_status, 0, 0, "status",
       "health and counters of the daemon",
       "Exit: 0 good, 1 the resolver can prove nothing, the store fails or the tables are not current, 75 just started." },

@@ -77,6 +77,19 @@ expect 2 "that is: danelaw mode" mode Contoso Bank
 expect 2 "that is: danelaw audit" audit all
 expect 2 "that is: danelaw sweep" sweep now
 expect 2 "that is: danelaw doctor" doctor
+expect 2 "that is: danelaw doctor" doctor exim
+expect 2 "neither an address" trace --to @
+expect 2 "--domain" trace --domain a..b
+expect 2 "write deliver, hold, bounce, fallback or pass" trace --verdict held
+expect 2 "write \"30m\", \"24h\" or \"7d\"" trace --since yesterday
+expect 2 "no number" trace --limit 0
+expect 2 "that is: danelaw held forget" held forget
+expect 2 "that is: danelaw held forget" held forget --all --to a@b.example
+expect 2 "a mode is opportunistic, mandatory or none" mode Gateway --dane weak
+expect 2 "--clear goes with no other option" mode Gateway --clear --dane none
+expect 2 "exclude each other" mode Gateway --dane none --for 2h --permanent
+expect 2 "--for takes 1s to 7d" mode Gateway --dane none --for 8d
+expect 2 "want --dane or --sts" mode Gateway --for 2h
 expect 2 "that is: danelaw setup postfix" setup exim
 expect 2 "that is: danelaw config test" config show
 expect 2 "that is no address" -c "$work/good.conf" check postmaster@
@@ -86,6 +99,7 @@ quiet out
 # not yet
 expect 2 "\"check --probe\" is not available in this version" check --probe x.example
 expect 2 "\"setup sendmail\" is not available in this version" setup sendmail
+expect 2 "\"doctor sendmail\" is not available in this version" doctor sendmail
 
 # help
 expect 0 "VERB" --help
@@ -116,6 +130,9 @@ expect 69 "not running" -c "$work/good.conf" connectors
 expect 69 "not running" -c "$work/good.conf" reload
 expect 69 "not running" -c "$work/good.conf" cache
 expect 69 "not running" -c "$work/good.conf" cache flush x.example --sts
+expect 69 "not running" -c "$work/good.conf" mode Gateway
+expect 69 "not running" -c "$work/good.conf" mode Gateway --dane mandatory
+expect 69 "not running" -c "$work/good.conf" held forget --all
 expect 69 "$work/control.sock" -c "$work/bad.conf" status       # a bad configuration must not hide the daemon
 expect 78 "nowhere.conf" -c "$work/nowhere.conf" status
 quiet out
