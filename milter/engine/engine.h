@@ -89,7 +89,7 @@ void engine_on_turn(struct engine *e, struct road_hook hook);
 
 /*
  * Whether the MTA's tables are those of today's rules. While they can't be written, mail may be on a road by yesterday's:
- * then the connector that covers the domain is asked there, too.
+ * then all who rule mail to the next hop are asked there, too.
  */
 void engine_tables(struct engine *e, bool current);
 

@@ -59,29 +59,43 @@ static bool render(enum map_table table, const struct decision *d, const struct 
     return !ret->full;
 }
 
+/* Where there are tags, one may have put other senders' mail here on purpose. */
+static void add_doubted(struct map_ask *ask, const struct connector_list *list)
+{
+    bool tags = ask->walk.engine->set->milter.tag;
+    size_t i;
+
+    for (i = 0; i < list->count; i++) {
+        const struct connector *c = list->items[i];
+
+        if (!c->is_default && (c->sender_count == 0 || !tags))
+            connector_list_add(&ask->askers, c);
+    }
+}
+
 /*
- * While the MTA goes by yesterday's table, the connector that covers the domain today is asked on the lax road.
- * Not those with senders: a tag may have put other senders' mail here on purpose.
+ * While the MTA goes by yesterday's table, all who rule mail to this next hop today are asked on the lax road: by that table
+ * it may still be here, whatever they demand by now.
  */
-static void add_coverer(struct map_ask *ask)
+static void add_all_rulers(struct map_ask *ask)
 {
     struct pattern domain = { .kind = PATTERN_DOMAIN, .domain = ask->walk.hop.host.name };
     struct connector_list list = { 0 };
-    size_t i;
 
-    ruleset_candidates(ask->rules, &domain, &list);
-    for (i = 0; i < list.count; i++) {
-        if (!list.items[i]->is_default && list.items[i]->sender_count == 0)
-            connector_list_add(&ask->askers, list.items[i]);
+    ruleset_by_smart_host(ask->rules, &ask->walk.hop, &list);
+    if (!ask->walk.hop.bracketed) {
+        ruleset_by_user(ask->rules, &ask->walk.hop.host, &list);
+        ruleset_candidates(ask->rules, &domain, &list);
     }
+    add_doubted(ask, &list);
     connector_list_done(&list);
 }
 
 static void gather_askers(struct map_ask *ask)
 {
     road_askers(ask->rules, ask->table == MAP_POSTFIX_TLS ? ROAD_OPPORTUNISTIC : ROAD_STS, &ask->walk.hop, &ask->askers);
-    if (ask->table == MAP_POSTFIX_TLS && !ask->walk.hop.bracketed && atomic_load(&ask->walk.engine->tables_doubted))
-        add_coverer(ask);
+    if (ask->table == MAP_POSTFIX_TLS && atomic_load(&ask->walk.engine->tables_doubted))
+        add_all_rulers(ask);
     if (ask->askers.count == 0)
         connector_list_add(&ask->askers, &must_sts);
 }

@@ -503,6 +503,37 @@ static void an_old_table_weakens_nobody(void **state)
     scene_close(&s);
 }
 
+/* By an old table, mail of all of these may be on the open road: an override has ended, say. */
+static void an_old_table_weakens_no_user_no_smart_host_and_no_scope(void **state)
+{
+    struct connector *c;
+    struct scene s;
+
+    (void)state;
+    scene_init(&s);
+    rules_add(s.rules, "Boss", MODE_MANDATORY, MODE_NONE, "boss@user.example");
+    c = rules_add(s.rules, "Relayed", MODE_MANDATORY, MODE_NONE, "relayed.example");
+    rules_smart_hosts(s.rules, c, "[gw.example]:587 relay.example");
+    c = rules_add(s.rules, "Scoped", MODE_MANDATORY, MODE_NONE, "scoped.example");
+    rules_senders(s.rules, c, "home.example");
+    fake_says(s.fake, "user.example", FAKE_ABSENT);
+    fake_says(s.fake, "[gw.example]:587", FAKE_ABSENT);
+    fake_says(s.fake, "relay.example", FAKE_ABSENT);
+    fake_says(s.fake, "scoped.example", FAKE_ABSENT);
+    scene_open(&s);
+    engine_tables(s.engine, false);
+    assert_tls(&s, "user.example", "TEMP");
+    assert_tls(&s, "[gw.example]:587", "TEMP");
+    assert_tls(&s, "relay.example", "TEMP");
+    assert_tls(&s, "scoped.example", "TEMP");
+    s.set.milter.tag = true;
+    assert_tls(&s, "scoped.example", "");                   /* a tag leads others' mail here, whatever the table says */
+    engine_tables(s.engine, true);
+    assert_tls(&s, "user.example", "");
+    assert_tls(&s, "[gw.example]:587", "");
+    scene_close(&s);
+}
+
 static void explain(struct scene *s, const char *to, char *ret, size_t size)
 {
     struct address address;
@@ -567,6 +598,7 @@ int main(void)
         cmocka_unit_test(a_reload_does_not_change_an_answer_under_way),
         cmocka_unit_test(with_a_broken_resolver_only_the_open_road_has_answers),
         cmocka_unit_test(an_old_table_weakens_nobody),
+        cmocka_unit_test(an_old_table_weakens_no_user_no_smart_host_and_no_scope),
         cmocka_unit_test(explaining_never_waits_and_begins_the_search),
     };
 
