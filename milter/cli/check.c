@@ -291,6 +291,8 @@ int cli_check(const struct cli *c)
     if (!cli_load(c, true, &conf, &exit))
         return exit;
     k.conf = conf;
+    if (!cli_add_overrides(conf, &why))
+        cli_remark("going by the configuration, without overrides: %s", why.text);
     if (c->from != NULL)
         address_parse(c->from, &k.from);
     if (dns_open(&conf->settings, &k.lookup, &why)) {

@@ -108,6 +108,7 @@ def mode_weaker(lab, book):
         expect(found["override"]["by"].startswith("root") and found["override"]["until"].endswith("Z"), found)
         expect(line_of(STRICT) == "danelaw:", line_of(STRICT))
         expect(lab.danelawd.cli("tables", "--check").returncode == 0, "tables --check does not agree")
+        expect(lab.danelawd.cli("check", STRICT).returncode == 0, "danelaw check goes by the configured mode")
     with book.test("delivered at the next attempt"):
         arrives(lab, letter)
     with book.test("danelawd is killed: mail is held"):
