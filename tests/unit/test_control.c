@@ -8,8 +8,10 @@
 #include "base/log.h"
 #include "base/memory.h"
 #include "base/thread.h"
+#include "server/clerk.h"
 #include "store/policies.h"
 #include "store/store.h"
+#include "store/trace.h"
 
 #include <errno.h>
 #include <event2/event.h>
@@ -1119,6 +1121,116 @@ static void a_failing_store_is_trouble(void **state)
     json_decref(all);
 }
 
+/* So many rows of the last minute. */
+static void keep_rows(size_t count)
+{
+    struct trace *trace = trace_open(house.store, 30);
+    struct trace_row row = { .where = "rcpt", .queue_id = "4gQ", .from = "al@home.example", .to = "bo@good.example",
+                             .connector = "(default)", .verdict = "deliver" };
+    int64_t until = clock_ms() + PATIENCE_SECONDS * 1000, now = clock_wall_ms();
+    struct trace_status status;
+    size_t i;
+
+    for (i = 0; i < count; i++) {
+        row.at = now - 60000 + (int64_t)i;
+        trace_note(trace, &row);
+        for (trace_status(trace, &status); status.waiting > 8000 && clock_ms() < until; trace_status(trace, &status))
+            usleep(1000);
+    }
+    for (trace_status(trace, &status); status.waiting > 0 && clock_ms() < until; trace_status(trace, &status))
+        usleep(1000);
+    assert_int_equal(status.written, count);
+    trace_close(trace);
+}
+
+static const char all_rows[] = "{\"verb\":\"trace\",\"since\":3600,\"limit\":1000000}\n";
+
+static void a_trace_is_listed_as_it_is_read(void **state)
+{
+    int stuck = dial();
+    json_t *all;
+
+    (void)state;
+    keep_rows(20000);
+    say(stuck, all_rows, strlen(all_rows));
+    usleep(100000);                                 /* it asks for everything and reads nothing */
+    all = ask("{\"verb\":\"trace\",\"since\":3600,\"limit\":1000,\"to\":\"BO@good.example\"}\n");
+    assert_int_equal(exit_of(all), 0);
+    assert_int_equal(json_array_size(all), 1000 + 1);
+    json_decref(all);
+    all = ask("{\"verb\":\"trace\",\"since\":3600,\"limit\":10,\"to\":\"nobody@good.example\"}\n");
+    assert_int_equal(exit_of(all), 1);
+    json_decref(all);
+    all = hear(stuck);
+    assert_int_equal(exit_of(all), 0);
+    assert_int_equal(json_array_size(all), 20000 + 1);
+    json_decref(all);
+}
+
+static void readers_of_the_trace_who_leave_make_room(void **state)
+{
+    int64_t until = clock_ms() + PATIENCE_SECONDS * 1000;
+    char some[4096];
+    json_t *all;
+    int i, fd;
+
+    (void)state;
+    keep_rows(5000);
+    for (i = 0; i < 3 * CLERK_READINGS_MAX; i++) {
+        fd = dial();
+        say(fd, all_rows, strlen(all_rows));
+        assert_true(recv(fd, some, sizeof(some), 0) > 0);
+        close(fd);
+    }
+    all = ask(all_rows);
+    while (exit_of(all) == 75 && clock_ms() < until) {      /* the last of them is still to be seen leaving */
+        json_decref(all);
+        usleep(10000);
+        all = ask(all_rows);
+    }
+    assert_int_equal(exit_of(all), 0);
+    assert_int_equal(json_array_size(all), 5000 + 1);
+    json_decref(all);
+}
+
+static void one_reader_of_the_trace_too_many_is_told(void **state)
+{
+    int stuck[CLERK_READINGS_MAX], i;
+    json_t *all;
+
+    (void)state;
+    keep_rows(20000);
+    for (i = 0; i < CLERK_READINGS_MAX; i++) {
+        stuck[i] = dial();
+        say(stuck[i], all_rows, strlen(all_rows));
+    }
+    usleep(200000);
+    all = ask(all_rows);
+    assert_int_equal(exit_of(all), 75);
+    json_decref(all);
+    close_doors();                                  /* in the midst of all of them */
+    for (i = 0; i < CLERK_READINGS_MAX; i++)
+        close(stuck[i]);
+}
+
+static void a_trace_asked_for_in_nonsense_is_refused(void **state)
+{
+    static const char *const nonsense[] = {
+        "{\"verb\":\"trace\"}\n", "{\"verb\":\"trace\",\"since\":-1,\"limit\":1}\n",
+        "{\"verb\":\"trace\",\"since\":1,\"limit\":0}\n", "{\"verb\":\"trace\",\"since\":\"x\",\"limit\":1}\n",
+        "{\"verb\":\"trace\",\"since\":1,\"limit\":1,\"verdict\":\"maybe\"}\n",
+    };
+    size_t i;
+
+    (void)state;
+    for (i = 0; i < COUNT_OF(nonsense); i++) {
+        json_t *all = ask(nonsense[i]);
+
+        assert_int_equal(exit_of(all), 2);
+        json_decref(all);
+    }
+}
+
 #define ROOM_TEST(name) cmocka_unit_test_setup_teardown(name, open_house, close_house)
 
 int main(void)
@@ -1153,6 +1265,10 @@ int main(void)
         ROOM_TEST(flush_without_a_domain_forgets_all),
         ROOM_TEST(a_large_cache_keeps_nobody_waiting),
         ROOM_TEST(a_failing_store_is_trouble),
+        ROOM_TEST(a_trace_is_listed_as_it_is_read),
+        ROOM_TEST(readers_of_the_trace_who_leave_make_room),
+        ROOM_TEST(one_reader_of_the_trace_too_many_is_told),
+        ROOM_TEST(a_trace_asked_for_in_nonsense_is_refused),
     };
 
     signal(SIGPIPE, SIG_IGN);
