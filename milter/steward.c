@@ -148,7 +148,7 @@ static bool may_write(struct steward *s, const struct ruleset *rules, struct fau
     if (overriding_sure(s->overriding, &doubt) || !tables_there(&s->config->settings))
         return true;
     if (!tables_current(&s->config->settings, rules, &stale))
-        return fault_set(why, "%.120s; the old table is left alone until \"danelaw tables\" asks for another", doubt.text);
+        return fault_set(why, "%.120s; the old table is left alone until \"danelaw tables\" or a reload asks for another", doubt.text);
     log_warning("tables: %s, but the table has none: taken for all there were", doubt.text);
     overriding_trust(s->overriding);
     return true;
@@ -202,11 +202,14 @@ static void adopt(struct steward *s, struct configuration *fresh, struct text *r
 {
     enum log_level level;
     size_t count = ruleset_count(fresh->rules);
+    struct fault doubt;
 
     compare_settings(&s->config->settings, &fresh->settings, ret_words);
     if (log_level_parse(fresh->settings.log.level, &level))
         log_set_level(level);
     overriding_configure(s->overriding, fresh->rules, ret_words);
+    if (!overriding_sure(s->overriding, &doubt))
+        text_print(ret_words, "%s; the configuration counts, the table follows it\n", doubt.text);
     overriding_trust(s->overriding);
     put_in_force(s);
     config_free(fresh);
@@ -280,13 +283,15 @@ static json_t *item_named(struct steward *s, const char *name)
     return item;
 }
 
-/* The rules first, then their table: until that is written, the map asks for what the rules demand. */
+/*
+ * The rules first, then their table: until that is written, the map asks for what the rules demand. Where overrides may be
+ * missing it is not: whoever speaks of one connector says nothing about the others.
+ */
 static int put_order_in_force(struct steward *s, struct text *ret_words)
 {
     struct fault why;
     bool good;
 
-    overriding_trust(s->overriding);
     put_in_force(s);
     good = write_tables(s, NULL, &why);
     if (!good)

@@ -183,6 +183,13 @@ def mode_stronger(lab, book):
         lab.danelawd.start()
         wait_until(lambda: lab.danelawd.ask("status")[0]["tables"]["why"], 20, "danelaw status to say so")
         expect(line_of(LAX) == "danelaw-dane:", line_of(LAX))
+    with book.test("... and if another connector is overridden, which says nothing about this one"):
+        done = mode(lab, "Strict", "--dane", "opportunistic", "--for", "1h", exit=1)
+        expect("danelaw tables" in done.stderr, done.stderr)
+        expect(line_of(LAX) == "danelaw-dane:" and line_of(STRICT) == "danelaw-dane:", line_of(LAX), line_of(STRICT))
+        mode(lab, "Strict", "--clear", exit=1)
+        expect(line_of(LAX) == "danelaw-dane:", line_of(LAX))
+        stays(lab, letter)
     with book.test("... until somebody says danelaw tables"):
         expect(lab.danelawd.cli("tables").returncode == 0, lab.danelawd.tail())
         expect(line_of(LAX) == "danelaw:", line_of(LAX))
