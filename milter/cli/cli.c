@@ -46,7 +46,7 @@ static const struct verb verbs[] = {
       "every decision about mail, newest first",
       "Also while the daemon is down (then as root or the daemon's user).\n"
       "  --to A          decisions about this recipient, or this next hop\n"
-      "  --domain D      about recipients and next hops in this domain\n"
+      "  --domain D      about recipients and next hops in this very domain\n"
       "  --connector N   by this connector, also by one in test mode\n"
       "  --queue-id Q    about the message that the MTA calls so\n"
       "  --verdict V     deliver, hold, bounce, fallback or pass\n"
