@@ -47,6 +47,7 @@ static void field_written(const char *label, const json_t *counts)
 static void field_store(const json_t *item)
 {
     const json_t *store = json_object_get(item, "store"), *policies = json_object_get(item, "policies");
+    const json_t *trace = json_object_get(store, "trace");
     bool good = json_is_true(json_object_get(store, "good"));
     char text[600];
 
@@ -56,8 +57,10 @@ static void field_store(const json_t *item)
              good ? "" : ": ", good ? "" : output_member(store, "why", "?"));
     output_field("store", text);
     field_written("", store);
-    if (json_is_object(json_object_get(store, "trace")))
-        field_written("trace", json_object_get(store, "trace"));
+    if (json_is_object(trace))
+        field_written("trace", trace);
+    if (json_is_true(json_object_get(trace, "paused")))
+        output_field("", "PAUSED: the disk is nearly full");
     if (json_is_integer(policies))
         field_number("policies", policies);
 }

@@ -27,7 +27,7 @@ struct metrics {
 
 bool metrics_health(const struct metrics_sources *from, struct text *ret)
 {
-    struct report_house house = { .store = from->hooks->store, .tables_good = true };
+    struct report_house house = { .store = from->hooks->store, .trace = from->hooks->trace, .tables_good = true };
     char why[WHY_SIZE] = "";
 
     if (from->hooks->status != NULL)

@@ -232,8 +232,8 @@ static json_t *trace_counts(struct trace *t)
     if (t == NULL)
         return json_null();
     trace_status(t, &now);
-    return json_pack("{s:I, s:I, s:I}", "written", (json_int_t)now.written, "waiting", (json_int_t)now.waiting, "dropped",
-                     (json_int_t)now.dropped);
+    return json_pack("{s:I, s:I, s:I, s:b}", "written", (json_int_t)now.written, "waiting", (json_int_t)now.waiting, "dropped",
+                     (json_int_t)now.dropped, "paused", now.paused);
 }
 
 static json_t *store_item(const struct report_house *house)
@@ -275,19 +275,24 @@ static void add_reason(struct text *to, const char *what, const char *why, const
 int report_health(struct engine *e, const struct report_house *house, struct text *ret_reasons)
 {
     struct store_status store = { .good = true };
+    struct trace_status trace = { 0 };
     struct engine_status now;
     bool good;
 
     engine_status(e, &now);
     if (house->store != NULL)
         store_status(house->store, &store);
-    good = house->tables_good && store.good && (now.resolver_proven || !now.resolver_checked);
+    if (house->trace != NULL)
+        trace_status(house->trace, &trace);
+    good = house->tables_good && store.good && !trace.paused && (now.resolver_proven || !now.resolver_checked);
     if (!now.resolver_checked)
         add_reason(ret_reasons, "starting", "", "the resolver has yet to prove that it can");
     else if (!now.resolver_proven)
         add_reason(ret_reasons, "resolver", now.resolver_why, "can prove nothing");
     if (!store.good)
         add_reason(ret_reasons, "store", store.why.text, "can't be used");
+    if (trace.paused)
+        add_reason(ret_reasons, "trace", "", "paused, since the disk of the store is nearly full");
     if (!house->tables_good)
         add_reason(ret_reasons, "tables", house->tables_why, "not written yet");
     if (!good)

@@ -40,11 +40,12 @@ struct trace {
     uint64_t days;                          /* frozen */
     atomic_uint users;                      /* its owner, and every job */
     atomic_bool closing, tending;           /* tending: there is a tend_job */
+    atomic_bool tight;                      /* no row may be written; the writer's to set */
     atomic_ullong noted, written, dropped;
     /* writer's thread only */
     int64_t last_at;
     int64_t measure_at;                     /* clock_ms() */
-    bool tight, hungry;                     /* no row may be written; old ones have to go */
+    bool hungry;                            /* old rows have to go */
 };
 
 static void unref(struct trace *t)
@@ -71,12 +72,13 @@ static int64_t ask_number(struct writer *w, const char *sql)
 
 static void say_room(struct trace *t, bool tight, uint64_t reserve)
 {
-    if (tight && !t->tight)
+    bool was = atomic_exchange(&t->tight, tight);
+
+    if (tight && !was)
         log_warning("trace: the disk of the store is nearly full; the last %" PRIu64 " KB are kept for what matters more, and "
                     "decisions are not traced until there is room", reserve / 1024);
-    else if (!tight && t->tight)
+    else if (!tight && was)
         log_warning("trace: there is room on the disk of the store again; decisions are traced");
-    t->tight = tight;
 }
 
 static void measure(struct trace *t, struct writer *w)
@@ -104,7 +106,7 @@ static bool has_room(struct trace *t, struct writer *w)
         if (t->hungry)
             trace_tend(t, clock_wall_ms());
     }
-    return !t->tight;
+    return !atomic_load(&t->tight);
 }
 
 /* Rows */
@@ -356,6 +358,6 @@ void trace_status(struct trace *t, struct trace_status *ret)
 {
     uint64_t written = atomic_load(&t->written), dropped = atomic_load(&t->dropped), noted = atomic_load(&t->noted);
 
-    *ret = (struct trace_status){ .written = written, .dropped = dropped,
+    *ret = (struct trace_status){ .written = written, .dropped = dropped, .paused = atomic_load(&t->tight),
                                   .waiting = noted > written + dropped ? (size_t)(noted - written - dropped) : 0 };
 }

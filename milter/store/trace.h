@@ -25,6 +25,7 @@ struct trace_row {
 struct trace_status {
     uint64_t written, dropped;          /* rows since the start */
     size_t waiting;
+    bool paused;                        /* for want of room on the disk */
 };
 
 /* days: how long rows are kept; 0: none is written, and what is there goes. store is borrowed. */

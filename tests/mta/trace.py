@@ -129,6 +129,7 @@ def message_rows(lab, book):
 
 def mounted(lab, size):
     lab.danelawd.stop()
+    os.makedirs(STORE, exist_ok=True)
     subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", STORE], check=True)
     lab.rules(RULES)
 
@@ -163,6 +164,7 @@ def store_trouble(lab, book):
         wait_until(dropping, 30, "rows that are dropped")
         said = lab.danelawd.about("not traced until there is room", "running on from memory")
         expect(1 <= len(said) <= 2, said)
+        expect(lab.danelawd.cli("status").returncode == 1)
     os.unlink(STORE + "/filler")
     with book.test("with room again: status is good, decisions are traced"):
         until_status(lab, True)

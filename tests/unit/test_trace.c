@@ -660,8 +660,10 @@ static void a_full_disk_costs_the_trace_first(void **state)
     assert_int_equal(heard("decisions are not traced until there is room"), 1);
     until_dropping();
     assert_int_equal(heard("decisions are not traced until there is room"), 1);
+    assert_true(status().paused);
     free_disk();
     until_written_again();
+    assert_false(status().paused);
     assert_int_equal(heard("decisions are traced"), 1);
     assert_true(store_is_good());
     assert_true(find((struct trace_filter){ 0 }) >= 2);
