@@ -471,6 +471,8 @@ static void let_go(struct store *s) UNCHECKED               /* nobody else is le
 
     while ((job = s->first) != NULL) {
         s->first = job->next;
+        if (s->first == NULL)
+            s->last = &s->first;                /* to free one may push another */
         kept += !job->dispensable;
         job->free(job);
     }

@@ -6,6 +6,7 @@
 #include "base/clock.h"
 #include "base/memory.h"
 #include "base/thread.h"
+#include "store/writer.h"
 
 #include <setjmp.h>
 #include <signal.h>
@@ -570,6 +571,33 @@ static void a_crowd_does_not_fill_the_queue_and_is_written_in_the_end(void **sta
     assert_int_equal(ask("SELECT attempts FROM holds WHERE recipient = 'u11999@bank.example'"), 2);
 }
 
+static bool run_full(struct store_job *self, struct writer *w)
+{
+    (void)self;
+    w->code = SQLITE_FULL;
+    return false;
+}
+
+/* Once what the last of the crowd left behind was lost itself, as a sanitizer sees. */
+static void a_crowd_that_is_never_written_is_let_go_whole(void **state)
+{
+    struct store_job *job = mem_zero(sizeof(*job));
+    char to[64];
+    int i;
+
+    (void)state;
+    close_all();
+    open_with(20000);
+    *job = (struct store_job){ .run = run_full, .free = free_job };
+    store_push(store, job);
+    for (i = 0; i < 9000; i++) {
+        snprintf(to, sizeof(to), "u%d@bank.example", i);
+        refuse(to, 0);
+    }
+    restart();
+    assert_int_equal(refuse("u0@bank.example", 0), HOLD_RUNNING);
+}
+
 /* Many threads at once: refusing, accepting, forgetting and listing. */
 
 static void *rush(void *number)
@@ -667,6 +695,7 @@ int main(void)
         TEST(a_file_that_can_not_be_read_is_forgotten),
         TEST(the_file_can_be_read_past_a_daemon),
         TEST(a_crowd_does_not_fill_the_queue_and_is_written_in_the_end),
+        TEST(a_crowd_that_is_never_written_is_let_go_whole),
         TEST(a_rush_leaves_memory_and_file_alike),
         TEST(of_many_at_once_one_is_refused_for_good),
     };
