@@ -25,7 +25,7 @@ struct row {
 struct table {
     struct mutex lock;
     struct row *_Atomic buckets[BUCKETS];
-    size_t used GUARDED_BY(lock);
+    atomic_size_t used;
 };
 
 struct times {
@@ -88,23 +88,36 @@ static struct row *add_locked(struct table *t, struct row *_Atomic *bucket, cons
     memcpy(row->connector, connector, size);
     row->next = atomic_load_explicit(bucket, memory_order_relaxed);
     atomic_store_explicit(bucket, row, memory_order_release);
-    t->used++;
+    atomic_fetch_add_explicit(&t->used, 1, memory_order_relaxed);
     return row;
 }
 
+static bool has_room(const struct table *t, const char *connector)
+{
+    return atomic_load_explicit(&t->used, memory_order_relaxed) < COUNTERS_CONNECTORS_MAX ||
+           strcmp(connector, COUNTERS_OTHERS) == 0;
+}
+
+/* NULL: there is no room for another connector. */
 static struct row *reach(struct table *t, const char *connector)
 {
     struct row *_Atomic *bucket = &t->buckets[hash_text(connector) % BUCKETS];
     struct row *row = find(bucket, connector);
-    bool last = strcmp(connector, COUNTERS_OTHERS) == 0;
 
-    if (row != NULL)
+    if (row != NULL || !has_room(t, connector))
         return row;
     mutex_lock(&t->lock);
     row = find(bucket, connector);          /* somebody may have been quicker */
-    if (row == NULL && (last || t->used < COUNTERS_CONNECTORS_MAX))
+    if (row == NULL && has_room(t, connector))
         row = add_locked(t, bucket, connector);
     mutex_unlock(&t->lock);
+    return row;
+}
+
+static struct row *reach_any(struct table *t, const char *connector)
+{
+    struct row *row = reach(t, connector);
+
     return row != NULL ? row : reach(t, COUNTERS_OTHERS);
 }
 
@@ -115,7 +128,7 @@ void counters_decided(struct counters *c, const char *connector, bool shadow, en
 
     if (c == NULL)
         return;
-    row = reach(shadow ? &c->shadows : &c->decisions, connector);
+    row = reach_any(shadow ? &c->shadows : &c->decisions, connector);
     atomic_fetch_add_explicit(&row->counts[where][verdict][reason], 1, memory_order_relaxed);
 }
 
