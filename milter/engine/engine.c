@@ -241,15 +241,9 @@ static void judge(struct engine *e, const struct question *q, int64_t deadline_m
         evidence_unref(found[i]);
 }
 
-/* For the hold clock: what our own resolver can't prove is our fault, and refused for good to nobody. */
-static enum reason reason_to_count(const struct answer *a)
-{
-    return a->found != NULL && a->found->ours ? REASON_INTERNAL : a->decision.reason;
-}
-
 /*
- * A refusal is what the hold clock counts, and once it has run out the refusal is for good; whatever is accepted by decision
- * ends it. A hold whose mail is taken does neither: the road holds it.
+ * A refusal is what the hold clock counts, and once it has run out the refusal is for good; whatever is accepted by decision ends
+ * it. A hold whose mail is taken does neither: the road holds it.
  */
 static void keep_time(struct engine *e, const struct question *q, struct answer *a)
 {
@@ -260,7 +254,7 @@ static void keep_time(struct engine *e, const struct question *q, struct answer 
     if (a->decision.verdict != VERDICT_HOLD)
         holds_end(e->holds, &key);
     else if (a->refuse &&
-             holds_note(e->holds, &key, reason_to_count(a), a->connector->hold, a->at / 1000) == HOLD_EXPIRED)
+             holds_note(e->holds, &key, a->decision.reason, a->connector->hold, a->at / 1000) == HOLD_EXPIRED)
         a->decision.verdict = VERDICT_BOUNCE;
 }
 

@@ -6,7 +6,6 @@
 #include "base/thread.h"
 #include "fake_lookup.h"
 #include "site.h"
-#include "store/holds.h"
 
 #include <stdatomic.h>
 #include <stdio.h>
@@ -37,7 +36,6 @@ struct scene {
     struct fake *fake;
     struct ruleset *rules;              /* until scene_open() */
     struct engine *engine;
-    struct holds *holds;                /* or NULL; scene_close() ends them */
     struct connector *bank, *friend, *hub;
 };
 
@@ -55,7 +53,8 @@ static void scene_init(struct scene *s)
 static void scene_open(struct scene *s)
 {
     ruleset_freeze(s->rules);
-    s->engine = engine_open(&s->set, fake_lookup(s->fake), &(struct engine_memory){ .holds = s->holds }, s->rules);
+    s->engine = engine_open(&s->set, fake_lookup(s->fake), &(struct engine_memory){ 0 },
+                            s->rules);
     ruleset_unref(take(s->rules));
 }
 
@@ -80,7 +79,6 @@ static void scene_open_warm(struct scene *s)
 static void scene_close(struct scene *s)
 {
     engine_close(s->engine);
-    holds_close(s->holds);
     fake_free(s->fake);
 }
 
@@ -704,29 +702,6 @@ static void a_broken_resolver_holds_the_mandatory_and_gives_others_their_floor(v
     scene_close(&s);
 }
 
-static void a_broken_resolver_refuses_nobody_for_good(void **state)
-{
-    struct scene s;
-
-    (void)state;
-    scene_init(&s);
-    s.holds = holds_open(NULL, 16, (int64_t)clock_wall());
-    s.bank->hold = 0;
-    fake_says(s.fake, "bank.example", FAKE_FAILS);
-    fake_root(s.fake, DNS_INSECURE, true);
-    scene_open(&s);
-    wait_checked(&s, false);
-    assert_holds(decision_for(&s, "bo@bank.example", 1000), REASON_DNS_TEMP);
-    assert_holds(decision_for(&s, "bo@bank.example", 1000), REASON_DNS_TEMP);
-    assert_int_equal(holds_count(s.holds, (int64_t)clock_wall()), 1);
-    fake_root(s.fake, DNS_SECURE, true);
-    atomic_fetch_add(&ahead_ms, 40 * 1000);
-    engine_adopt(s.engine, engine_rules(s.engine));         /* wakes the watch */
-    wait_checked(&s, true);
-    assert_int_equal(decision_for(&s, "bo@bank.example", 10000).verdict, VERDICT_BOUNCE);
-    scene_close(&s);
-}
-
 static void with_hold_all_a_broken_resolver_holds_every_named_connector(void **state)
 {
     struct answer a;
@@ -918,7 +893,6 @@ int main(void)
         cmocka_unit_test(a_failed_refresh_does_not_spoil_what_is_proven_until_that_expires),
         cmocka_unit_test(strangers_with_dead_dns_do_not_keep_partners_from_being_kept_warm),
         cmocka_unit_test(a_broken_resolver_holds_the_mandatory_and_gives_others_their_floor),
-        cmocka_unit_test(a_broken_resolver_refuses_nobody_for_good),
         cmocka_unit_test(with_hold_all_a_broken_resolver_holds_every_named_connector),
         cmocka_unit_test(a_broken_resolver_is_no_absence_of_mta_sts),
         cmocka_unit_test(a_stale_anchor_is_named),
