@@ -84,17 +84,16 @@ static int64_t time_of(const char *text)
     return strptime(text, "%Y-%m-%dT%H:%M:%SZ", &utc) == NULL ? 0 : (int64_t)timegm(&utc);
 }
 
-/* What it says about another connector is of no use: it has other rules than the configuration that we read. */
+/* Another connector: it has other rules than the configuration that we read. */
 static void take_match(struct daemon_reader *self, const json_t *item)
 {
     struct hearing *h = (struct hearing *)self;
     struct sweep_word *word = &h->into->word;
     const char *reason = output_member(item, "reason", "-");
 
-    h->heard = true;
-    if (strcmp(output_member(item, "name", ""), h->into->about->name) != 0)
-        return;
-    h->into->has_word = true;
+    h->heard = h->into->has_word = true;
+    word->another = strcmp(output_member(item, "name", ""), h->into->about->name) != 0;
+    word->overridden = json_is_object(json_object_get(item, "override"));
     word->proven = h->words->proven;
     word->since = time_of(output_member(item, "since", ""));
     word->route = ruleset_route(h->words->rules, output_member(item, "route", ""));

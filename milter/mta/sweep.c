@@ -127,12 +127,15 @@ static bool is_lasting_hold(const struct sweep *s, const struct connector *c, co
     return false;
 }
 
-/* Whose mail is on a fallback road isn't ours to sweep; without the daemon nobody knows who is. */
+/*
+ * Whose mail is on a fallback road isn't ours to sweep; without the daemon nobody knows who is. Where it goes by other rules
+ * than those we read, neither they nor their `hold` are in force.
+ */
 static bool may_be_elsewhere(const struct connector *c, const struct sweep_word *word)
 {
     if (word == NULL)
         return c->fallback != NULL;
-    return word->verdict == VERDICT_FALLBACK || !is_ours(word->route);
+    return word->another || word->verdict == VERDICT_FALLBACK || !is_ours(word->route);
 }
 
 /*
@@ -143,11 +146,18 @@ static bool looks_mended(const struct connector *c, enum sweep_wait wait, const 
 {
     int64_t grace = c->hold < GRACE_SECONDS ? c->hold : GRACE_SECONDS;
 
-    if (wait != SWEEP_WAIT_DANE && wait != SWEEP_WAIT_DNS)
+    if (word == NULL || !word->known || word->verdict != VERDICT_DELIVER || age > c->hold + grace)
         return false;
-    if (word == NULL || !word->known || word->verdict != VERDICT_DELIVER)
-        return false;
-    return (word->dane == DANE_USABLE || word->dane == DANE_ABSENT || word->dane == DANE_UNUSABLE) && age <= c->hold + grace;
+    if (word->overridden)               /* most likely to let this very mail go */
+        return true;
+    return (wait == SWEEP_WAIT_DANE || wait == SWEEP_WAIT_DNS) &&
+           (word->dane == DANE_USABLE || word->dane == DANE_ABSENT || word->dane == DANE_UNUSABLE);
+}
+
+/* Where our resolver proves nothing, no more can be said against the destination that Postfix's finds nothing proven. */
+static bool may_be_our_trouble(enum sweep_wait wait, const struct sweep_word *word)
+{
+    return (wait == SWEEP_WAIT_DANE || wait == SWEEP_WAIT_DNS) && word != NULL && !word->proven;
 }
 
 static enum reason judge(struct sweep *s, const struct queued *m, const struct queued_recipient *r,
@@ -172,7 +182,7 @@ static enum reason judge(struct sweep *s, const struct queued *m, const struct q
     if (is_lasting_hold(s, c, word))
         return word->reason;
     if (!looks_mended(c, wait, word, s->now - m->arrival))
-        return reason_of(wait, c, word);
+        return may_be_our_trouble(wait, word) ? REASON_NONE : reason_of(wait, c, word);
     *ret_try = true;
     return REASON_NONE;
 }

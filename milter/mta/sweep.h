@@ -23,6 +23,8 @@ enum sweep_wait sweep_wait_for(const char *delay_reason);
 
 /* What the daemon says of a recipient's mail at the moment. */
 struct sweep_word {
+    bool another;               /* it has other rules, and finds another connector: nothing else here counts then */
+    bool overridden;            /* it goes by an administrator's modes, not by those configured */
     bool known;                 /* it has evidence */
     bool proven;                /* its resolver can validate */
     enum verdict verdict;

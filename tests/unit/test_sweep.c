@@ -203,6 +203,40 @@ static void a_trouble_of_our_own_bounces_nothing(void **state)
     w.word.since = NOW - DAY;
     w.word.proven = false;
     assert_int_equal(reason_for(&w, 2 * DAY, "bo@strict.example", MAP_TEMP), REASON_NONE);
+    assert_int_equal(reason_for(&w, 2 * DAY, "bo@strict.example", NO_DNSSEC), REASON_NONE);
+    assert_int_equal(reason_for(&w, 2 * DAY, "bo@strict.example", "TLSA lookup error for mx.strict.example:25"), REASON_NONE);
+    assert_int_equal(reason_for(&w, 2 * DAY, "bo@strict.example", "Server certificate not verified"), REASON_STS_MX_MISMATCH);
+    close_world(&w);
+}
+
+/* The file was changed, and is not in force yet: its `hold` isn't, either. */
+static void rules_that_are_not_in_force_bounce_nothing(void **state)
+{
+    struct world w;
+
+    (void)state;
+    open_world(&w);
+    w.word.another = true;
+    assert_int_equal(reason_for(&w, 9 * DAY, "bo@strict.example", NO_DNSSEC), REASON_NONE);
+    hold(&w, REASON_DANE_REQUIRED);
+    assert_int_equal(reason_for(&w, 9 * DAY, "bo@strict.example", MAP_TEMP), REASON_NONE);
+    close_world(&w);
+}
+
+static void what_an_administrator_lets_go_is_tried_first(void **state)
+{
+    const struct queued_recipient r = { "bo@strict.example", "Server certificate not verified" };
+    enum reason reason;
+    struct world w;
+
+    (void)state;
+    open_world(&w);
+    assert_int_equal(judge(&w, DAY + HOUR, "", &reason, 1, &r), SWEEP_BOUNCE);
+    w.word.overridden = true;
+    assert_int_equal(judge(&w, DAY + HOUR, "", &reason, 1, &r), SWEEP_TRY);
+    assert_int_equal(judge(&w, DAY + 5 * HOUR, "", &reason, 1, &r), SWEEP_BOUNCE);
+    hold(&w, REASON_TLSA_INVALID);
+    assert_int_equal(judge(&w, DAY + HOUR, "", &reason, 1, &r), SWEEP_BOUNCE);
     close_world(&w);
 }
 
@@ -231,7 +265,8 @@ static void only_mail_on_our_roads_is_swept(void **state)
 static void everyone_is_on_the_default_road(void **state)
 {
     static const char *const own[] = { "home.example" };
-    struct world w = { .rules = rules_new(), .own = { own, 1 }, .word = { .known = true, .verdict = VERDICT_DELIVER } };
+    struct world w = { .rules = rules_new(), .own = { own, 1 },
+                       .word = { .known = true, .proven = true, .verdict = VERDICT_DELIVER } };
 
     (void)state;
     set_hold(rules_add(w.rules, "all", "*", "", MODE_MANDATORY, MODE_NONE), DAY);
@@ -398,6 +433,8 @@ int main(void)
         cmocka_unit_test(postfix_own_refusals_count_alone),
         cmocka_unit_test(a_hold_counts_where_mail_waits_for_it),
         cmocka_unit_test(a_trouble_of_our_own_bounces_nothing),
+        cmocka_unit_test(rules_that_are_not_in_force_bounce_nothing),
+        cmocka_unit_test(what_an_administrator_lets_go_is_tried_first),
         cmocka_unit_test(only_mail_on_our_roads_is_swept),
         cmocka_unit_test(everyone_is_on_the_default_road),
         cmocka_unit_test(a_scope_is_the_senders),
