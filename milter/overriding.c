@@ -34,10 +34,11 @@ static void note(struct overriding *o, const char *by, const char *action, const
                                                 .after = override_print(is, c, after) });
 }
 
-/* What goes on under configured rules that are not what the override was made for; nothing where all is well. */
+/* What goes on under configured rules that are not what the override was made for, or ask for more than it does. */
 static void say_misfit(const struct ruleset *configured, const struct override *it, struct text *ret)
 {
     const struct connector *c = ruleset_named(configured, it->connector);
+    char modes[OVERRIDE_TEXT_SIZE];
     struct fault why;
 
     if (c == NULL)
@@ -45,6 +46,9 @@ static void say_misfit(const struct ruleset *configured, const struct override *
                    "ends it\n", it->connector, it->connector);
     else if (!override_is_idle(it, c) && !override_fits(configured, c, it, &why))
         text_print(ret, "mode: the override of \"%s\" holds its mail: %s\n", it->connector, why.text);
+    else if (override_weakens(it, c))           /* maybe it didn't when it was made */
+        text_print(ret, "mode: \"%s\" is overridden by %s and asks for less than its configuration: %s\n", it->connector, it->by,
+                   override_print(it, c, modes));
 }
 
 static void say_misfits(struct overriding *o, struct text *ret)
