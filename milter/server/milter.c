@@ -304,31 +304,75 @@ static void ask(struct session *s, const struct address *to, enum audience who, 
 
 /*
  * A mandatory recipient is only as safe as the road that the MTA chose. Where the table does the steering and the MTA
- * names another transport, its table is not in force, or an entry of the site's own goes past it.
+ * names another transport, its table is not in force, or an entry of the site's own goes past it. Gives the transport
+ * that it should be, or NULL where all is well.
  */
-static void check_road(const struct answer *a, const struct address *to, const char *mailer, const char *queue_id)
+static const char *missed_road(const struct answer *a, const struct address *to, const char *mailer)
 {
-    char shown[ADDRESS_TEXT_SIZE];
     struct road table;
 
-    if (strcmp(settings->tables.mta, "postfix") != 0 || settings->milter.tag || mailer == NULL || a->connector->is_default ||
+    if (strcmp(settings->tables.mta, "postfix") != 0 || mailer == NULL || a->connector->is_default ||
         !connector_is_mandatory(a->connector))
-        return;
+        return NULL;
     table = road_of_address(a->rules, to);
-    if (table.route == NULL || strcmp(table.route->transport, mailer) == 0)
-        return;
+    return table.route == NULL || strcmp(table.route->transport, mailer) == 0 ? NULL : table.route->transport;
+}
+
+static void say_missed(const struct answer *a, const struct address *to, const char *mailer, const char *road,
+                       const char *queue_id)
+{
+    char shown[ADDRESS_TEXT_SIZE];
+
     log_warning("%s: to=<%s> connector=\"%s\": the MTA sends this by \"%s\", not by \"%s\"; see `danelaw tables --check`",
-                queue_id == NULL ? "NOQUEUE" : queue_id, address_print(to, shown, sizeof(shown)), a->connector->name, mailer,
-                table.route->transport);
+                queue_id == NULL ? "NOQUEUE" : queue_id, address_print(to, shown, sizeof(shown)), a->connector->name, mailer, road);
+}
+
+/*
+ * A domain in Unicode has more spellings than its A-label and its U-label: wide letters, accents as characters of their own,
+ * an ideographic full stop. Postfix finds none of them in its table, and yet resolves them to the partner's hosts.
+ */
+static bool in_unicode(const char *address)
+{
+    const char *domain = strrchr(address, '@');
+
+    for (; domain != NULL && *domain != '\0'; domain++) {
+        if ((unsigned char)*domain >= 0x80)
+            return true;
+    }
+    return false;
+}
+
+/* Whoever it comes from: no road would hold it. */
+static sfsistat refuse_spelling(SMFICTX *ctx, const struct address *to, struct answer *a)
+{
+    char text[REPLY_TEXT_MAX + 1];
+
+    a->decision.verdict = VERDICT_HOLD;
+    a->decision.reason = REASON_INTERNAL;
+    snprintf(text, sizeof(text), "internal: mail to this spelling would take the wrong way; write the domain as %s", to->domain.name);
+    if (smfi_setreply(ctx, (char *)(uintptr_t)"451", (char *)(uintptr_t)"4.3.0", text) != MI_SUCCESS)
+        log_warning("libmilter refused a reply text: %s", text);
+    return SMFIS_TEMPFAIL;
+}
+
+static sfsistat check_road(SMFICTX *ctx, const struct address *to, char **arguments, struct answer *a)
+{
+    const char *mailer = macro(ctx, "{rcpt_mailer}"), *spelled = macro(ctx, "{rcpt_addr}");
+    const char *road = missed_road(a, to, mailer);
+    bool past = road != NULL && in_unicode(spelled != NULL ? spelled : arguments[0]);
+
+    if (road != NULL && (past || !settings->milter.tag))
+        say_missed(a, to, mailer, road, macro(ctx, "i"));
+    return past ? refuse_spelling(ctx, to, a) : SMFIS_CONTINUE;
 }
 
 static sfsistat judge_recipient(SMFICTX *ctx, char **arguments)
 {
     const char *mailer = macro(ctx, "{rcpt_mailer}");
     struct session *s = session_of(ctx);
-    sfsistat reply = SMFIS_CONTINUE;
     struct address to;
     struct answer answer;
+    sfsistat reply;
 
     read_address(ctx, "{rcpt_addr}", arguments, &to);
     if ((mailer != NULL && !leads_out(s, mailer)) || to.kind == ADDRESS_BARE || to.kind == ADDRESS_NULL) {
@@ -336,10 +380,7 @@ static sfsistat judge_recipient(SMFICTX *ctx, char **arguments)
         return SMFIS_CONTINUE;
     }
     ask(s, &to, audience_of(ctx, s, mailer), &answer);
-    if (answer.refuse)
-        reply = refuse(ctx, &answer);
-    else
-        check_road(&answer, &to, mailer, macro(ctx, "i"));
+    reply = answer.refuse ? refuse(ctx, &answer) : check_road(ctx, &to, arguments, &answer);
     if (reply == SMFIS_CONTINUE)
         note_route(s, wanted_route(&answer, &to));
     tell(ctx, s, &to, &answer);

@@ -2,6 +2,7 @@
 
 import connectors
 import letters
+from lab import CLIENT
 from trial import chapter, expect, expect_fate
 
 BAD, GOOD, OTHER = "unsigned.example", "good311.example", "notlsa.example"
@@ -50,3 +51,25 @@ def address_forms(lab, book):
         letter = letters.by_sendmail(lab, f"jürgen@{BAD}")
         letters.settle(lab, [letter])
         expect_fate(lab, letter, "held")
+
+
+SPELLINGS = ("u@\uff55nsigned.example", "u@unsigned\u3002example", "u@unsi\u00adgned.example", "u@mu\u0308ller.example",
+             "u@\uff47ood311.example")
+MEANT = ("u@müller.example", "u@MÜLLER.example")
+
+
+@chapter
+def address_spellings(lab, book):
+    """wide letters, accents of their own, an ideographic full stop: Postfix resolves them, and its table has none of them"""
+    lab.rules([connectors.mandatory(BAD), connectors.mandatory(GOOD), connectors.mandatory("xn--mller-kva.example")])
+    for said in SPELLINGS:
+        for who, source in (("a mail host", CLIENT), ("a queue client", letters.QUEUE_CLIENT)):
+            with book.test(f"{who} says {ascii(said)}: refused"):
+                letter = letters.by_smtp(lab, said, source=source, options=["SMTPUTF8"])
+                expect(letter.code == 451, letter.story(lab))
+                expect(not letter.copies(lab), "LEAK")
+    for said in MEANT:
+        with book.test(f"<{ascii(said)}> is held"):
+            letter = letters.by_smtp(lab, said, source=letters.QUEUE_CLIENT, options=["SMTPUTF8"])
+            letters.settle(lab, [letter])
+            expect_fate(lab, letter, "held")
