@@ -32,15 +32,16 @@ static const char *preset_socket(void)
 
 /*
  * Only the socket counts here, and it is looked for without judging the rest: a daemon must be reachable although its
- * configuration has become bad. Gives the text, or NULL with ret_exit.
+ * configuration has become bad. Gives the text, or NULL with ret_exit. ret_guessed: the file can't even be parsed.
  */
-static char *socket_setting(const struct cli *c, int *ret_exit)
+static char *socket_setting(const struct cli *c, bool *ret_guessed, int *ret_exit)
 {
     AUTO(free) char *copy = mem_text(c->config);
     const char *spoken = NULL;
     char *found;
     config_t raw;
 
+    *ret_guessed = false;
     if (access(c->config, R_OK) != 0) {
         if (c->config_given) {
             *ret_exit = cli_fail(CLI_CONFIG, "%s: cannot read: %s", c->config, strerror(errno));
@@ -50,7 +51,8 @@ static char *socket_setting(const struct cli *c, int *ret_exit)
     }
     config_init(&raw);
     config_set_include_dir(&raw, dirname(copy));
-    if (config_read_file(&raw, c->config) != CONFIG_TRUE)
+    *ret_guessed = config_read_file(&raw, c->config) != CONFIG_TRUE;
+    if (*ret_guessed)
         cli_remark("%s:%d: %s; looking for the daemon at %s", config_error_file(&raw) == NULL ? c->config : config_error_file(&raw),
                    config_error_line(&raw), config_error_text(&raw), preset_socket());
     else
@@ -216,10 +218,13 @@ int daemon_ask_at(const struct cli *c, const char *socket, json_t *request, stru
 int daemon_ask(const struct cli *c, json_t *request, struct daemon_reader *reader)
 {
     int exit = CLI_UNREACHABLE;
-    AUTO(free) char *spoken = socket_setting(c, &exit);
+    bool guessed;
+    AUTO(free) char *spoken = socket_setting(c, &guessed, &exit);
 
-    if (spoken != NULL)
-        return daemon_ask_at(c, spoken, request, reader);
-    json_decref(request);
-    return exit;
+    if (spoken == NULL) {
+        json_decref(request);
+        return exit;
+    }
+    exit = daemon_ask_at(c, spoken, request, reader);
+    return guessed && exit == CLI_UNREACHABLE ? CLI_CONFIG : exit;
 }

@@ -136,6 +136,11 @@ expect 69 "not running" -c "$work/good.conf" held forget --all
 expect 69 "$work/control.sock" -c "$work/bad.conf" status       # a bad configuration must not hide the daemon
 expect 78 "nowhere.conf" -c "$work/nowhere.conf" status
 quiet out
+printf 'control = { socket = "unix:%s"; };\nuser = ;\n' "$work/control.sock" >"$work/broken.conf"     # where is the daemon?
+for verb in reload status connectors; do
+    expect 78 "broken.conf:2: " -c "$work/broken.conf" "$verb"
+    quiet out
+done
 
 # tables, setup
 expect 0 "there is no table to write" -c "$work/good.conf" tables
