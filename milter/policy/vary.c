@@ -64,7 +64,7 @@ const char *route_preset(enum mode smtp_dane, enum mode mta_sts)
     return smtp_dane == MODE_MANDATORY ? "dane-mandatory" : "opportunistic";
 }
 
-bool mode_is_weaker(enum mode a, enum mode b)
+static bool mode_is_weaker(enum mode a, enum mode b)
 {
     return a > b;                       /* MODE_MANDATORY, MODE_OPPORTUNISTIC, MODE_NONE */
 }

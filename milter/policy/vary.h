@@ -18,8 +18,6 @@ bool route_is_good_fallback(const struct route *route);
 /* The name of the route that connectors with these modes have by preset. */
 const char *route_preset(enum mode smtp_dane, enum mode mta_sts);
 
-/* Whether a is weaker than b. */
-bool mode_is_weaker(enum mode a, enum mode b);
 /* Whether the override asks for less than the connector's configuration in anything, or just for what is configured. */
 bool override_weakens(const struct override *o, const struct connector *configured);
 bool override_is_idle(const struct override *o, const struct connector *configured);
