@@ -10,6 +10,15 @@ enum {
     GRACE_SECONDS = 4 * 3600,           /* for Postfix's resolver to learn what ours knows */
 };
 
+/* What a recipient waits for by Postfix's word on the last attempt. */
+enum sweep_wait {
+    SWEEP_WAIT_OTHER = 0,       /* a connection, a greylist, our own TLS engine, nobody knows: never our business */
+    SWEEP_WAIT_DECISION,        /* the policy map or DNS: the daemon knows whether that is a hold */
+    SWEEP_WAIT_DANE,            /* the destination's DNS has no DANE to demand */
+    SWEEP_WAIT_DNS,             /* its DNS doesn't answer about DANE */
+    SWEEP_WAIT_TLS,             /* its host offers no TLS, or cannot prove to be the one */
+};
+
 /*
  * How Postfix's own words begin (src/smtp, 3.5 to 3.10). What a remote host has said stands behind `host NAME said:`, so
  * that no stranger can put these words here.
@@ -31,7 +40,7 @@ static const struct {
     { "Host or domain name not found. Name service error for ", SWEEP_WAIT_DECISION },
 };
 
-enum sweep_wait sweep_wait_for(const char *delay_reason)
+static enum sweep_wait wait_for(const char *delay_reason)
 {
     static const char suspended[] = "delivery temporarily suspended: ";
     size_t i;
@@ -163,7 +172,7 @@ static bool may_be_our_trouble(enum sweep_wait wait, const struct sweep_word *wo
 static enum reason judge(struct sweep *s, const struct queued *m, const struct queued_recipient *r,
                          const struct address *from, bool *ret_try)
 {
-    enum sweep_wait wait = sweep_wait_for(r->why);
+    enum sweep_wait wait = wait_for(r->why);
     const struct sweep_word *word;
     const struct connector *c;
     struct address to;

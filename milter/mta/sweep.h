@@ -10,17 +10,6 @@
  * daemon's word and a message, and gives a word.
  */
 
-/* What a recipient waits for by Postfix's word on the last attempt. */
-enum sweep_wait {
-    SWEEP_WAIT_OTHER = 0,       /* a connection, a greylist, our own TLS engine, nobody knows: never our business */
-    SWEEP_WAIT_DECISION,        /* the policy map or DNS: the daemon knows whether that is a hold */
-    SWEEP_WAIT_DANE,            /* the destination's DNS has no DANE to demand */
-    SWEEP_WAIT_DNS,             /* its DNS doesn't answer about DANE */
-    SWEEP_WAIT_TLS,             /* its host offers no TLS, or cannot prove to be the one */
-};
-
-enum sweep_wait sweep_wait_for(const char *delay_reason);
-
 /* What the daemon says of a recipient's mail at the moment. */
 struct sweep_word {
     bool another;               /* it has other rules, and finds another connector: nothing else here counts then */
