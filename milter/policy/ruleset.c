@@ -391,8 +391,11 @@ const struct connector *ruleset_shadow(const struct ruleset *rules, const struct
     struct find_walk shadow = { .walk = { find_in_rank, &rules->by_tested_pattern }, .sender = from };
     struct find_walk real = { .walk = { find_in_rank, &rules->by_pattern }, .sender = from };
     char local[ADDRESS_LOCAL_SIZE];
-    struct pattern start = rank_of(to, local);
+    struct pattern start;
 
+    if (rules->by_tested_pattern.used == 0)
+        return NULL;
+    start = rank_of(to, local);
     walk_ranks(&start, &shadow.walk);
     if (shadow.found == NULL)
         return NULL;
