@@ -47,8 +47,8 @@ static void say_misfit(const struct ruleset *configured, const struct override *
     else if (!override_is_idle(it, c) && !override_fits(configured, c, it, &why))
         text_print(ret, "mode: the override of \"%s\" holds its mail: %s\n", it->connector, why.text);
     else if (override_weakens(it, c))           /* maybe it didn't when it was made */
-        text_print(ret, "mode: \"%s\" is overridden by %s and asks for less than its configuration: %s\n", it->connector, it->by,
-                   override_print(it, c, modes));
+        text_print(ret, "mode: \"%s\" is overridden by %s and asks for less than its configuration: %s\n", it->connector,
+                   it->by, override_print(it, c, modes));
 }
 
 static void say_misfits(struct overriding *o, struct text *ret)

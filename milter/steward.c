@@ -148,7 +148,8 @@ static bool may_write(struct steward *s, const struct ruleset *rules, struct fau
     if (overriding_sure(s->overriding, &doubt) || !tables_there(&s->config->settings))
         return true;
     if (!tables_current(&s->config->settings, rules, &stale))
-        return fault_set(why, "%.120s; the old table is left alone until \"danelaw tables\" or a reload asks for another", doubt.text);
+        return fault_set(why, "%.120s; the old table is left alone until \"danelaw tables\" or a reload asks for another",
+                         doubt.text);
     log_warning("tables: %s, but the table has none: taken for all there were", doubt.text);
     overriding_trust(s->overriding);
     return true;

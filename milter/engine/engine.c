@@ -384,13 +384,12 @@ void engine_status(struct engine *e, struct engine_status *ret)
     *ret = (struct engine_status){
         .resolver_proven = !atomic_load(&e->resolver_broken), .resolver_checked = atomic_load(&e->resolver_checked),
         .asked = atomic_load(&e->asked), .answered_hot = atomic_load(&e->hot), .searches = atomic_load(&e->searches),
-        .held = atomic_load(&e->held), .bounced = atomic_load(&e->bounced), .fell_back = atomic_load(&e->fell_back), .delivered = atomic_load(&e->delivered), .passed = atomic_load(&e->passed),
+        .held = atomic_load(&e->held), .bounced = atomic_load(&e->bounced), .fell_back = atomic_load(&e->fell_back),
+        .delivered = atomic_load(&e->delivered), .passed = atomic_load(&e->passed),
+        .overridden = atomic_load(&e->overridden), .tested = atomic_load(&e->tested),
+        .fallen_back = fallbacks_count(e->fallbacks), .shadows = atomic_load(&e->shadows),
+        .shadows_dropped = atomic_load(&e->shadows_dropped),
     };
-    ret->overridden = atomic_load(&e->overridden);
-    ret->tested = atomic_load(&e->tested);
-    ret->fallen_back = fallbacks_count(e->fallbacks);
-    ret->shadows = atomic_load(&e->shadows);
-    ret->shadows_dropped = atomic_load(&e->shadows_dropped);
     cache_count(e->cache, &ret->evidence_entries, &ret->evidence_searching);
     mutex_lock(&e->lock);
     memcpy(ret->resolver_why, e->resolver_why, sizeof(ret->resolver_why));

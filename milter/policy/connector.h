@@ -76,7 +76,8 @@ static inline bool connector_is_mandatory(const struct connector *c)
  * that asks the map hears of it. */
 static inline bool connector_is_idle(const struct connector *c)
 {
-    return c->override == NULL && c->smtp_dane == MODE_NONE && c->mta_sts == MODE_NONE && c->tls == TLS_SITE && c->smart_host_count == 0;
+    return c->override == NULL && c->smtp_dane == MODE_NONE && c->mta_sts == MODE_NONE && c->tls == TLS_SITE &&
+           c->smart_host_count == 0;
 }
 
 #endif
