@@ -68,8 +68,8 @@ static void show_override(const json_t *override)
     char line[400];
     const char *dane = output_member(override, "smtp_dane", NULL), *sts = output_member(override, "mta_sts", NULL);
 
-    snprintf(line, sizeof(line), "%s%s%s%s%suntil %s, by %s", dane == NULL ? "" : "smtp_dane ", dane == NULL ? "" : dane,
-             dane == NULL ? "" : ", ", sts == NULL ? "" : "mta_sts ", sts == NULL ? "" : sts,
+    snprintf(line, sizeof(line), "%s%s%s%s%s%suntil %s, by %s", dane == NULL ? "" : "smtp_dane ", dane == NULL ? "" : dane,
+             dane == NULL ? "" : ", ", sts == NULL ? "" : "mta_sts ", sts == NULL ? "" : sts, sts == NULL ? "" : ", ",
              output_member(override, "until", "it is cleared"), output_member(override, "by", "?"));
     output_field("override", line);
 }

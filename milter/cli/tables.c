@@ -182,18 +182,37 @@ static void make_table(struct configuration *conf)
         waitpid(child, NULL, 0);
 }
 
+static void ignore_item(struct daemon_reader *self, const json_t *item)
+{
+    (void)self;
+    (void)item;
+}
+
+/* Postfix may be set up anew because its settings are others, and some of them show in the table. */
+static void have_table_written(const struct cli *c)
+{
+    struct daemon_reader reader = { .item = ignore_item };
+    struct cli quiet = *c;
+
+    quiet.json = false;
+    if (daemon_ask(&quiet, json_pack("{s:s}", "verb", "tables"), &reader) != CLI_GOOD)
+        cli_remark("warning: the table may be an old one; run \"danelaw tables\" as root");
+}
+
 static int print_setup(const struct cli *c, struct configuration *conf)
 {
     struct text lines;
     struct fault why;
     int exit = CLI_GOOD;
-    bool kept = false;                  /* current, by the daemon */
+    bool kept = false;                  /* by the daemon */
 
     if (strcmp(conf->settings.tables.mta, "postfix") != 0)
         cli_remark("warning: tables.mta is \"%s\": write tables = { mta = \"postfix\"; } in %s, or the table goes stale",
                    conf->settings.tables.mta, c->config);
     else if (tables_there(&conf->settings) && daemon_listens(&conf->settings))
         kept = true;
+    if (kept)
+        have_table_written(c);
     conf->settings.tables.mta = "postfix";
     if (!kept)
         make_table(conf);

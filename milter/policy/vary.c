@@ -5,6 +5,9 @@
  *   something else is mandatory                      the preset route of its modes: its own may demand what it no longer does
  *   mandatory no longer                              `opportunistic`: there the map must be asked, so that a dead daemon
  *                                                    holds mail that may be under its configured demands again by now
+ *
+ * That road does DANE by itself where the map has nothing to say. Whoever says `none` by an override wants mail to go to a
+ * partner whose TLSA records are wrong: so the floor `site`, of which the map says nothing, is `may` then.
  */
 #include "policy/vary.h"
 
@@ -182,6 +185,8 @@ static const struct connector *vary(const struct ruleset *configured, struct are
     varied->smtp_dane = dane_under(o, c);
     varied->mta_sts = sts_under(o, c);
     varied->route = route_under(configured, c, o);
+    if (o->sets_dane && o->smtp_dane == MODE_NONE && c->smtp_dane != MODE_NONE && c->tls == TLS_SITE)
+        varied->tls = TLS_MAY;
     varied->fallback = override_drops_fallback(c, o) ? NULL : c->fallback;
     varied->on_fallback = NULL;
     if (varied->fallback != NULL) {             /* its own: those who still go by the configured one are not to see it turn */

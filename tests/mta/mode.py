@@ -142,6 +142,28 @@ def mode_weaker(lab, book):
 
 
 @chapter
+def mode_none(lab, book):
+    """partners whose certificate or STARTTLS is wrong are let go by --dane none"""
+    lab.rules([connectors.mandatory("mismatch.example", "nostarttls.example", name="Wrong")])
+    waiting = [post(lab, domain) for domain in ("mismatch.example", "nostarttls.example")]
+    with book.test("held to begin with, and by --dane opportunistic, since DANE is offered"):
+        for letter in waiting:
+            expect_fate(lab, letter, "held")
+        mode(lab, "Wrong", "--dane", "opportunistic", "--for", "10m")
+        time.sleep(IN_FORCE)
+        for letter in waiting:
+            stays(lab, letter)
+    with book.test("--dane none lets both go"):
+        mode(lab, "Wrong", "--dane", "none", "--for", "10m")
+        for letter in waiting:
+            arrives(lab, letter)
+    with book.test("--clear: held again"):
+        mode(lab, "Wrong", "--clear")
+        time.sleep(IN_FORCE)
+        expect_fate(lab, post(lab, "mismatch.example"), "held")
+
+
+@chapter
 def mode_stronger(lab, book):
     """an opportunistic partner is held to DANE"""
     fresh(lab)

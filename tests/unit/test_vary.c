@@ -82,6 +82,29 @@ static void a_route_of_its_own_stays_while_the_modes_ask_for_the_same(void **sta
     expect_road(M, M, override("P", O, UNSET), &gateway, "sts-mandatory");      /* gateway would go on to demand DANE */
 }
 
+static enum tls_level floor_under(enum mode configured, enum tls_level tls, struct override o)
+{
+    struct ruleset *rules = rules_new();
+    enum tls_level found;
+
+    rules_add(rules, "P", "p.example", "", configured, O)->tls = tls;
+    rules = varied(rules, o);
+    found = ruleset_named(rules, "P")->tls;
+    ruleset_unref(rules);
+    return found;
+}
+
+/* Once mail to a partner with wrong TLSA records waited on, since the road does DANE where the map is silent. */
+static void none_lets_mail_go_whatever_the_road_does_by_itself(void **state)
+{
+    (void)state;
+    assert_int_equal(floor_under(M, TLS_SITE, override("P", N, UNSET)), TLS_MAY);
+    assert_int_equal(floor_under(O, TLS_SITE, override("P", N, N)), TLS_MAY);
+    assert_int_equal(floor_under(M, TLS_ENCRYPT, override("P", N, UNSET)), TLS_ENCRYPT);
+    assert_int_equal(floor_under(M, TLS_SITE, override("P", O, UNSET)), TLS_SITE);
+    assert_int_equal(floor_under(N, TLS_SITE, override("P", UNSET, N)), TLS_SITE);
+}
+
 static struct ruleset *crowd(void)
 {
     struct ruleset *rules = rules_new();
@@ -263,6 +286,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(each_override_takes_the_road_of_its_modes),
         cmocka_unit_test(a_route_of_its_own_stays_while_the_modes_ask_for_the_same),
+        cmocka_unit_test(none_lets_mail_go_whatever_the_road_does_by_itself),
         cmocka_unit_test(only_the_overridden_connector_changes),
         cmocka_unit_test(without_an_override_that_counts_the_rules_are_the_configured_ones),
         cmocka_unit_test(a_weakened_connectors_table_line_asks_the_map),
