@@ -1,11 +1,11 @@
 /*
- * A client's life:
+ * libevent's evhttp speaks; what it has no bounds for is bounded here:
  *
- *   on_client() ─► on_read(), until the header has ended ─► answer() ─► on_written() ─► drain until he leaves ─► client_free()
+ *   on_client() ─► evhttp reads ─► on_request() ─► evhttp writes, and lets go of the client ─► look_round() closes
  *
- * 1. A client is answered once. What it sends afterwards is thrown away: closing at once could take the answer from it.
- * 2. However it goes, a client is gone when its time is up, a new one for asking and another for reading.
- * 3. With CLIENTS_MAX there, the others wait in the backlog.
+ * 1. Each client's bufferevent has two owners, evhttp and clients[]. evhttp has let go of one that has no callbacks.
+ * 2. With CLIENTS_MAX there, the others wait in the backlog.
+ * 3. Whose time is up is shut out, and evhttp finds that it has left.
  */
 #include "server/http.h"
 
@@ -23,23 +23,20 @@
 #include <string.h>
 #include <sys/socket.h>
 
-enum { CLIENTS_MAX = 64, HEADER_MAX = 8 * 1024, ASK_SECONDS = 5, READ_SECONDS = 20, BODY_MAX = 16 * 1024 * 1024 };
+enum { CLIENTS_MAX = 64, HEADER_MAX = 8 * 1024, INPUT_MAX = 2 * HEADER_MAX, REQUEST_BODY_MAX = 1024,
+       ANSWER_MAX = 16 * 1024 * 1024, IDLE_SECONDS = 5, STAY_MS = 10 * 1000 };
 
 struct client {
-    struct http *http;
-    struct client *next, **link;
     struct bufferevent *wire;
-    struct event *time;                 /* how long it may still be here */
-    bool answered;
-    bool left;                          /* it says no more, but reads */
+    int64_t until;                      /* clock_ms(); how long it may stay */
 };
 
 struct http {
-    struct event_base *loop;
     struct http_pages pages;
-    struct evconnlistener *listener;
-    struct event *rest;                 /* runs after an accept that failed */
-    struct client *clients;
+    struct evhttp *evhttp;
+    struct evconnlistener *listener;    /* belongs to evhttp */
+    struct event *tick;
+    struct client clients[CLIENTS_MAX];
     size_t client_count;
 };
 
@@ -61,205 +58,89 @@ bool http_listen(const char *spec, int *ret, struct fault *why)
     return fault_set(why, "%s%s", spec, inner.text + strlen(inet));     /* what was written, not what listen.c calls it */
 }
 
-static void client_free(struct client *c)
+/* evhttp would leave out the length of what HEAD does not send, and answer "keep-alive" to who asks for it in HTTP/1.0. */
+static void put_headers(struct evhttp_request *request, const struct http_answer *a)
 {
-    struct http *h = c->http;
+    struct evkeyvalq *out = evhttp_request_get_output_headers(request);
+    char length[24];
 
-    *c->link = c->next;
-    if (c->next != NULL)
-        c->next->link = c->link;
-    bufferevent_free(c->wire);
-    event_free(c->time);
-    free(c);
-    if (h->client_count-- == CLIENTS_MAX)
-        evconnlistener_enable(h->listener);
+    snprintf(length, sizeof(length), "%zu", a->body.length);
+    evhttp_remove_header(evhttp_request_get_input_headers(request), "Connection");
+    evhttp_add_header(out, "Connection", "close");
+    evhttp_add_header(out, "Content-Type", a->type == NULL ? "text/plain; charset=utf-8" : a->type);
+    evhttp_add_header(out, "Content-Length", length);
+    evhttp_add_header(out, "Cache-Control", "no-store");
+    evhttp_add_header(out, "X-Content-Type-Options", "nosniff");
 }
 
-static void allow(struct client *c, int seconds)
+static void on_request(struct evhttp_request *request, void *http)
 {
-    struct timeval time = { .tv_sec = seconds };
+    struct bufferevent *wire = evhttp_connection_get_bufferevent(evhttp_request_get_connection(request));
+    const struct http_pages *pages = &((struct http *)http)->pages;
+    struct http_answer a = { .code = HTTP_NOTFOUND };
 
-    event_add(c->time, &time);
+    text_init(&a.body, ANSWER_MAX);
+    pages->turn(pages->self, evhttp_uri_get_path(evhttp_request_get_evhttp_uri(request)), &a);
+    put_headers(request, &a);
+    if (evhttp_request_get_command(request) != EVHTTP_REQ_HEAD &&
+        evbuffer_add(evhttp_request_get_output_buffer(request), text_words(&a.body), a.body.length) != 0)
+        mem_out();
+    evhttp_send_reply(request, a.code, NULL, NULL);
+    bufferevent_disable(wire, EV_READ);     /* who says that he has said all has not left */
+    text_done(&a.body);
 }
 
-static const char *phrase(int code)
+/* Closes what evhttp has let go of, and shuts out who has been here for too long. */
+static void look_round(struct http *h)
 {
-    static const struct {
-        int code;
-        const char *words;
-    } all[] = {
-        { HTTP_GOOD, "OK" }, { HTTP_BAD_REQUEST, "Bad Request" }, { HTTP_NOT_FOUND, "Not Found" },
-        { HTTP_BAD_METHOD, "Method Not Allowed" }, { HTTP_TOO_LONG, "Request Header Fields Too Large" },
-        { HTTP_UNAVAILABLE, "Service Unavailable" },
-    };
+    int64_t now = clock_ms();
+    bufferevent_event_cb owner;
     size_t i;
 
-    for (i = 0; i < COUNT_OF(all); i++) {
-        if (all[i].code == code)
-            return all[i].words;
+    for (i = h->client_count; i-- > 0;) {
+        struct client *c = &h->clients[i];
+
+        bufferevent_getcb(c->wire, NULL, NULL, &owner, NULL);
+        if (owner == NULL) {
+            bufferevent_decref(c->wire);
+            *c = h->clients[--h->client_count];
+        } else if (now >= c->until) {
+            shutdown(bufferevent_getfd(c->wire), SHUT_RDWR);
+        }
     }
-    return "Error";
 }
 
-static void free_body(const void *bytes, size_t length, void *unused)
+/* evhttp takes what it is given here for a connection just accepted. */
+static struct bufferevent *on_client(struct event_base *loop, void *http)
 {
-    (void)length, (void)unused;
-    free((void *)(uintptr_t)bytes);
-}
-
-/* Takes what is in the body. */
-static void send_answer(struct client *c, struct http_answer *a, bool with_body)
-{
-    struct evbuffer *out = bufferevent_get_output(c->wire);
-    size_t length;
-    char date[64] = "";
-    time_t now = clock_wall();
-    struct tm utc;
-    char *body;
-
-    if (a->body.length == 0)
-        text_print(&a->body, "%s\n", phrase(a->code));
-    length = a->body.length;
-    if (gmtime_r(&now, &utc) != NULL)
-        strftime(date, sizeof(date), "Date: %a, %d %b %Y %H:%M:%S GMT\r\n", &utc);
-    evbuffer_add_printf(out, "HTTP/1.1 %d %s\r\n%sContent-Type: %s\r\nContent-Length: %zu\r\n%sCache-Control: no-store\r\n"
-                        "X-Content-Type-Options: nosniff\r\nConnection: close\r\n\r\n", a->code, phrase(a->code), date,
-                        a->type == NULL ? "text/plain; charset=utf-8" : a->type, length,
-                        a->code == HTTP_BAD_METHOD ? "Allow: GET, HEAD\r\n" : "");
-    body = text_give(&a->body);
-    if (!with_body)
-        free(body);
-    else if (evbuffer_add_reference(out, body, length, free_body, NULL) != 0)
-        mem_out();
-    c->answered = true;
-    allow(c, READ_SECONDS);
-}
-
-/* `GET /path?query HTTP/1.1`; writes into line. false: that is no request. */
-static bool read_line(char *line, const char **ret_method, const char **ret_path)
-{
-    char *target = strchr(line, ' '), *version = target == NULL ? NULL : strchr(target + 1, ' ');
-
-    if (version == NULL || strncmp(version + 1, "HTTP/1.", 7) != 0)
-        return false;
-    *target++ = *version = '\0';
-    if (strncmp(target, "http://", 7) == 0)             /* RFC 9112 3.2.2: as proxies say it */
-        target = strchr(target + 7, '/');
-    if (target == NULL || target[0] != '/')
-        return false;
-    target[strcspn(target, "?#")] = '\0';
-    *ret_method = line;
-    *ret_path = target;
-    return true;
-}
-
-/* line: the first of the request, or NULL: there was too much of it. */
-static void answer(struct client *c, char *line)
-{
-    struct http_answer a = { .code = HTTP_NOT_FOUND };
-    const char *method = "", *path;
-
-    text_init(&a.body, BODY_MAX);
-    if (line == NULL)
-        a.code = HTTP_TOO_LONG;
-    else if (!read_line(line, &method, &path))
-        a.code = HTTP_BAD_REQUEST;
-    else if (strcmp(method, "GET") != 0 && strcmp(method, "HEAD") != 0)
-        a.code = HTTP_BAD_METHOD;
-    else
-        c->http->pages.turn(c->http->pages.self, path, &a);
-    send_answer(c, &a, strcmp(method, "HEAD") != 0);
-}
-
-/* Where the header ends: an empty line, with or without CR. */
-static bool is_whole(struct evbuffer *in)
-{
-    return evbuffer_search(in, "\n\r\n", 3, NULL).pos >= 0 || evbuffer_search(in, "\n\n", 2, NULL).pos >= 0;
-}
-
-static void on_read(struct bufferevent *wire, void *client)
-{
-    struct evbuffer *in = bufferevent_get_input(wire);
-    struct client *c = client;
-    char *line;
-
-    if (!c->answered && is_whole(in) && evbuffer_get_length(in) <= HEADER_MAX) {
-        line = evbuffer_readln(in, NULL, EVBUFFER_EOL_CRLF);
-        answer(c, line);
-        free(line);
-    } else if (!c->answered && evbuffer_get_length(in) >= HEADER_MAX) {
-        answer(c, NULL);
-    }
-    if (c->answered)
-        evbuffer_drain(in, evbuffer_get_length(in));
-}
-
-/* All is out: the other side may know, and leave. */
-static void on_written(struct bufferevent *wire, void *client)
-{
-    struct client *c = client;
-
-    if (c->left)
-        client_free(c);
-    else if (c->answered)
-        shutdown(bufferevent_getfd(wire), SHUT_WR);
-}
-
-static void on_gone(struct bufferevent *wire, short what, void *client)
-{
-    struct client *c = client;
-
-    c->left = (what & BEV_EVENT_EOF) != 0 && evbuffer_get_length(bufferevent_get_output(wire)) > 0;
-    if (!c->left)
-        client_free(c);
-}
-
-static void on_time_over(evutil_socket_t unused, short what, void *client)
-{
-    (void)unused, (void)what;
-    client_free(client);
-}
-
-static void on_client(struct evconnlistener *listener, evutil_socket_t s, struct sockaddr *address, int length, void *http)
-{
-    struct client *c = mem_zero(sizeof(*c));
+    struct bufferevent *wire = bufferevent_socket_new(loop, -1, BEV_OPT_CLOSE_ON_FREE);
     struct http *h = http;
 
-    (void)address, (void)length;
-    c->http = h;
-    c->wire = bufferevent_socket_new(h->loop, s, BEV_OPT_CLOSE_ON_FREE);
-    c->time = evtimer_new(h->loop, on_time_over, c);
-    if (c->wire == NULL || c->time == NULL)
+    if (wire == NULL)
         mem_out();
-    c->next = h->clients;
-    if (c->next != NULL)
-        c->next->link = &c->next;
-    c->link = &h->clients;
-    h->clients = c;
-    bufferevent_setcb(c->wire, on_read, on_written, on_gone, c);
-    bufferevent_setwatermark(c->wire, EV_READ, 0, HEADER_MAX);
-    bufferevent_enable(c->wire, EV_READ | EV_WRITE);
-    allow(c, ASK_SECONDS);
-    if (++h->client_count == CLIENTS_MAX)
-        evconnlistener_disable(listener);
+    bufferevent_incref(wire);
+    bufferevent_setwatermark(wire, EV_READ, 0, INPUT_MAX);
+    look_round(h);
+    h->clients[h->client_count++] = (struct client){ .wire = wire, .until = clock_ms() + STAY_MS };
+    if (h->client_count == CLIENTS_MAX)
+        evconnlistener_disable(h->listener);
+    return wire;
 }
 
-/* No descriptor is free: asking again at once would only spin. */
-static void on_accept_failed(struct evconnlistener *listener, void *http)
+/* No descriptor is free: asking again before the next tick would only spin. */
+static void on_accept_failed(struct evconnlistener *listener, void *unused)
 {
-    struct timeval second = { .tv_sec = 1 };
-    struct http *h = http;
-
+    (void)unused;
     log_error("http: cannot take another connection: %s", strerror(errno));
     evconnlistener_disable(listener);
-    event_add(h->rest, &second);
 }
 
-static void on_rested(evutil_socket_t unused, short what, void *http)
+static void on_tick(evutil_socket_t unused, short what, void *http)
 {
     struct http *h = http;
 
     (void)unused, (void)what;
+    look_round(h);
     if (h->client_count < CLIENTS_MAX)
         evconnlistener_enable(h->listener);
 }
@@ -268,13 +149,22 @@ struct http *http_open(struct event_base *loop, int socket, const struct http_pa
 {
     struct http *h = mem_zero(sizeof(*h));
 
-    h->loop = loop;
     h->pages = *pages;
-    h->rest = evtimer_new(loop, on_rested, h);
-    h->listener = evconnlistener_new(loop, on_client, h, LEV_OPT_CLOSE_ON_FREE | LEV_OPT_CLOSE_ON_EXEC, 0, socket);
-    if (h->rest == NULL || h->listener == NULL)
+    h->evhttp = evhttp_new(loop);
+    h->tick = event_new(loop, -1, EV_PERSIST, on_tick, h);
+    h->listener = evconnlistener_new(loop, NULL, NULL, LEV_OPT_CLOSE_ON_FREE | LEV_OPT_CLOSE_ON_EXEC, 0, socket);
+    if (h->evhttp == NULL || h->tick == NULL || h->listener == NULL)
         mem_out();
     evconnlistener_set_error_cb(h->listener, on_accept_failed);
+    evhttp_set_bevcb(h->evhttp, on_client, h);
+    evhttp_set_gencb(h->evhttp, on_request, h);
+    evhttp_set_allowed_methods(h->evhttp, EVHTTP_REQ_GET | EVHTTP_REQ_HEAD);
+    evhttp_set_max_headers_size(h->evhttp, HEADER_MAX);
+    evhttp_set_max_body_size(h->evhttp, REQUEST_BODY_MAX);
+    evhttp_set_timeout(h->evhttp, IDLE_SECONDS);
+    if (evhttp_bind_listener(h->evhttp, h->listener) == NULL)
+        mem_out();
+    event_add(h->tick, &(struct timeval){ .tv_sec = 1 });
     return h;
 }
 
@@ -282,9 +172,8 @@ void http_close(struct http *h)
 {
     if (h == NULL)
         return;
-    while (h->clients != NULL)
-        client_free(h->clients);
-    evconnlistener_free(h->listener);
-    event_free(h->rest);
+    evhttp_free(h->evhttp);
+    look_round(h);                      /* evhttp holds none of them any more */
+    event_free(h->tick);
     free(h);
 }

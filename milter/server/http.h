@@ -4,20 +4,19 @@
 #include "base/fault.h"
 #include "base/text.h"
 
+#include <event2/http.h>
+
 struct event_base;
 
 /*
- * Just enough of HTTP (RFC 9112) for those who watch: GET and HEAD, no bodies, one request a connection. Few connections
- * at once and none of them for long, so that nobody can hoard them. Loop thread only.
+ * The door for those who watch: GET and HEAD, one request a connection. Few connections at once and none of them for long,
+ * so that nobody can hoard them. Loop thread only.
  */
 struct http;
 
-enum { HTTP_GOOD = 200, HTTP_BAD_REQUEST = 400, HTTP_NOT_FOUND = 404, HTTP_BAD_METHOD = 405, HTTP_TOO_LONG = 431,
-       HTTP_UNAVAILABLE = 503 };
-
 /* An answer on its way: not found, until a page says otherwise. */
 struct http_answer {
-    int code;
+    int code;                           /* as event2/http.h has them */
     const char *type;                   /* of the body; text/plain where NULL */
     struct text body;
 };
@@ -25,7 +24,7 @@ struct http_answer {
 /* What there is to see. */
 struct http_pages {
     void *self;
-    void (*turn)(void *self, const char *path, struct http_answer *answer);     /* path: without the query */
+    void (*turn)(void *self, const char *path, struct http_answer *answer);     /* path: without the query, not decoded */
 };
 
 /* Opens a listening, non-blocking socket at `ADDRESS:PORT` or `[ADDRESS]:PORT`. Any thread. */

@@ -44,12 +44,12 @@ static void turn(void *self, const char *path, struct http_answer *answer)
     const struct metrics *m = self;
 
     if (strcmp(path, "/metrics") == 0) {
-        answer->code = HTTP_GOOD;
+        answer->code = HTTP_OK;
         answer->type = "text/plain; version=0.0.4; charset=utf-8";
         metrics_print(&m->from, m->started, &answer->body);
     } else if (strcmp(path, "/healthz") == 0) {
-        answer->code = metrics_health(&m->from, &answer->body) ? HTTP_GOOD : HTTP_UNAVAILABLE;
-    } else if (strcmp(path, "/") == 0) {
+        answer->code = metrics_health(&m->from, &answer->body) ? HTTP_OK : HTTP_SERVUNAVAIL;
+    } else {
         text_put(&answer->body, "Not Found; there are /metrics and /healthz\n");
     }
 }
