@@ -235,6 +235,20 @@ static struct override override_of(const struct mode_order *order, const char *b
     return it;
 }
 
+/* The table has no line for `*`: its road is in the MTA's own configuration. */
+static bool leaves_everyone(const struct connector *c, const struct override *it)
+{
+    size_t i;
+
+    if (!connector_is_mandatory(c) || !override_weakens(it, c))
+        return false;
+    for (i = 0; i < c->recipient_count; i++) {
+        if (c->recipients[i].kind == PATTERN_EVERYONE)
+            return true;
+    }
+    return false;
+}
+
 static void set(struct overriding *o, const struct connector *c, const struct override *it, struct mode_outcome *ret)
 {
     struct override was;
@@ -250,6 +264,9 @@ static void set(struct overriding *o, const struct connector *c, const struct ov
     if (override_drops_fallback(c, it))
         text_print(&ret->words, "the fallback \"%s\" is too weak for a mandatory connector and is not taken meanwhile\n",
                    c->fallback->name);
+    if (leaves_everyone(c, it))
+        text_put(&ret->words, "mail that only \"*\" covers goes by Postfix's default_transport, not by the table: it stays on the "
+                              "mandatory road until main.cf says default_transport = danelaw\n");
 }
 
 void overriding_obey(struct overriding *o, const struct mode_order *order, const char *by, struct mode_outcome *ret)

@@ -230,6 +230,26 @@ def mode_stronger(lab, book):
 
 
 @chapter
+def mode_everyone(lab, book):
+    """a connector for everyone, whose road is in main.cf"""
+    lab.rules([connectors.mandatory("*", name="All")])
+    with book.test("a weaker mode says what main.cf keeps from it"):
+        done = mode(lab, "All", "--dane", "opportunistic", "--for", "1h")
+        expect("default_transport = danelaw" in done.stderr, done.stderr)
+        letter = post(lab, STRICT)
+        expect_fate(lab, letter, "held")
+        expect(not letter.copies(lab), "LEAK")
+    with book.test("with that line it is delivered; without the override it is held, whatever main.cf says"):
+        lab.postfix.set("default_transport=danelaw")
+        lab.postfix.reload()
+        arrives(lab, letter)
+        expect("default_transport" not in mode(lab, "All", "--clear").stderr, "nothing stays behind now")
+        late = post(lab, STRICT)
+        expect_fate(lab, late, "held")
+        expect(not late.copies(lab), "LEAK", late.story(lab))
+
+
+@chapter
 def mode_refused(lab, book):
     """who may, and what can't be"""
     fresh(lab)
