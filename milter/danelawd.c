@@ -240,9 +240,9 @@ static void mode_hook(void *house, const struct mode_order *order, struct contro
     steward_mode(((struct house *)house)->steward, order, job);
 }
 
-static void tables_hook(void *house, bool check, struct control_job *job)
+static void tables_hook(void *house, enum tables_order order, struct control_job *job)
 {
-    steward_write(((struct house *)house)->steward, check, job);
+    steward_write(((struct house *)house)->steward, order, job);
 }
 
 static void status_hook(void *house, bool *ret_tables_good, char *ret_why, size_t size)

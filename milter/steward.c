@@ -6,7 +6,6 @@
 #include "base/thread.h"
 #include "mta/tables.h"
 #include "overriding.h"
-#include "server/control.h"
 #include "server/report.h"
 #include "store/audit.h"
 
@@ -30,6 +29,7 @@ struct chore {
     void (*run)(struct steward *s, struct chore *c);
     struct control_job *job;
     struct mode_order order;
+    enum tables_order tables;
 };
 
 struct steward {
@@ -353,19 +353,12 @@ static void check_table(struct steward *s, struct control_job *job)
     control_job_end(job, current ? EXIT_GOOD : EXIT_FAILURE, item, NULL);
 }
 
-static void do_check(struct steward *s, struct chore *c)
-{
-    if (has_tables(s, c->job))
-        check_table(s, c->job);
-}
-
 static void make_table(struct steward *s, struct control_job *job)
 {
     struct fault why;
     bool changed;
     json_t *item;
 
-    overriding_trust(s->overriding);
     if (!write_tables(s, &changed, &why)) {
         control_job_end(job, EXIT_TEMPORARY, NULL, why.text);
         return;
@@ -379,8 +372,19 @@ static void make_table(struct steward *s, struct control_job *job)
 
 static void do_tables(struct steward *s, struct chore *c)
 {
-    if (has_tables(s, c->job))
-        make_table(s, c->job);
+    if (!has_tables(s, c->job))
+        return;
+    switch (c->tables) {
+    case TABLES_CHECK:
+        check_table(s, c->job);
+        return;
+    case TABLES_REPLACE:
+        overriding_trust(s->overriding);
+        break;
+    case TABLES_FOLLOW:
+        break;
+    }
+    make_table(s, c->job);
 }
 
 static struct chore *take_chore(struct steward *s)
@@ -555,9 +559,9 @@ void steward_mode(struct steward *s, const struct mode_order *order, struct cont
     add_chore(s, &(struct chore){ .run = do_mode, .job = job, .order = *order });
 }
 
-void steward_write(struct steward *s, bool check, struct control_job *job)
+void steward_write(struct steward *s, enum tables_order order, struct control_job *job)
 {
-    add_chore(s, &(struct chore){ .run = check ? do_check : do_tables, .job = job });
+    add_chore(s, &(struct chore){ .run = do_tables, .job = job, .tables = order });
 }
 
 void steward_reload(struct steward *s, struct control_job *job)

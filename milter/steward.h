@@ -3,10 +3,10 @@
 
 #include "config/config.h"
 #include "engine/engine.h"
+#include "server/control.h"
 
 #include <stddef.h>
 
-struct control_job;
 struct mode_order;
 struct store;
 
@@ -30,7 +30,7 @@ void steward_reload(struct steward *s, struct control_job *job);
 /* Overrides a connector's modes, and ends the job once that is in force and kept, or can't be. */
 void steward_mode(struct steward *s, const struct mode_order *order, struct control_job *job);
 /* Writes the tables now, or looks whether they are current, and ends the job. */
-void steward_write(struct steward *s, bool check, struct control_job *job);
+void steward_write(struct steward *s, enum tables_order order, struct control_job *job);
 /* Writes the tables soon: some connector's road is another. */
 void steward_turn(void *steward);
 /* Whether the tables are current, as far as is known, and why not. */

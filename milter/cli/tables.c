@@ -195,7 +195,7 @@ static void have_table_written(const struct cli *c)
     struct cli quiet = *c;
 
     quiet.json = false;
-    if (daemon_ask(&quiet, json_pack("{s:s}", "verb", "tables"), &reader) != CLI_GOOD)
+    if (daemon_ask(&quiet, json_pack("{s:s, s:b}", "verb", "tables", "follow", 1), &reader) != CLI_GOOD)
         cli_remark("warning: the table may be an old one; run \"danelaw tables\" as root");
 }
 

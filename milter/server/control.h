@@ -17,6 +17,9 @@ struct policies;
 struct trace;
 struct holds;
 
+/* Whether the MTA's tables are current; to write them, unless what is there may be stricter; or whatever is there. */
+enum tables_order { TABLES_CHECK = 0, TABLES_FOLLOW, TABLES_REPLACE };
+
 /* What the daemon does for the command besides answering; called on the loop thread, must not block. */
 struct control_hooks {
     void *self;
@@ -25,7 +28,7 @@ struct control_hooks {
     /* Overrides a connector's modes, which are shown then; or writes the MTA's tables, or looks whether they are current. Both
        end the job once, by any thread. */
     void (*mode)(void *self, const struct mode_order *order, struct control_job *job);
-    void (*tables)(void *self, bool check, struct control_job *job);
+    void (*tables)(void *self, enum tables_order order, struct control_job *job);
     /* Adds what only the daemon knows to `danelaw status`: tables current or not and why. */
     void (*status)(void *self, bool *ret_tables_good, char *ret_why, size_t size);
     struct store *store;            /* what it looks into; each may be NULL */

@@ -297,10 +297,12 @@ static void verb_mode(struct client *client, const json_t *request)
 static void verb_tables(struct client *client, const json_t *request)
 {
     const struct control_hooks *hooks = &client->control->hooks;
-    bool check = json_is_true(json_object_get(request, "check"));
+    enum tables_order order = json_is_true(json_object_get(request, "check"))    ? TABLES_CHECK
+                              : json_is_true(json_object_get(request, "follow")) ? TABLES_FOLLOW
+                                                                                 : TABLES_REPLACE;
 
-    if (check || client->peer.trusted)
-        hooks->tables(hooks->self, check, job_for(client, request));
+    if (order == TABLES_CHECK || client->peer.trusted)
+        hooks->tables(hooks->self, order, job_for(client, request));
     else
         client_finish(client, EXIT_FAILURE, only_trusted);
 }

@@ -214,6 +214,9 @@ def mode_stronger(lab, book):
         mode(lab, "Strict", "--clear", exit=1)
         expect(line_of(LAX) == "danelaw-dane:", line_of(LAX))
         stays(lab, letter)
+    with book.test("... and for danelaw setup, which says so"):
+        done = lab.danelawd.cli("setup", "postfix")
+        expect(line_of(LAX) == "danelaw-dane:" and "danelaw tables" in done.stderr, line_of(LAX), done.stderr)
     with book.test("... until somebody says danelaw tables"):
         expect(lab.danelawd.cli("tables").returncode == 0, lab.danelawd.tail())
         expect(line_of(LAX) == "danelaw:", line_of(LAX))
