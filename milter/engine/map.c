@@ -59,35 +59,25 @@ static bool render(enum map_table table, const struct decision *d, const struct 
     return !ret->full;
 }
 
-/* Where there are tags, one may have put other senders' mail here on purpose. */
-static void add_doubted(struct map_ask *ask, const struct connector_list *list)
-{
-    bool tags = ask->walk.engine->set->milter.tag;
-    size_t i;
-
-    for (i = 0; i < list->count; i++) {
-        const struct connector *c = list->items[i];
-
-        if (!c->is_default && (c->sender_count == 0 || !tags))
-            connector_list_add(&ask->askers, c);
-    }
-}
-
 /*
  * While the MTA goes by yesterday's table, all who rule mail to this next hop today are asked on the lax road: by that table
- * it may still be here, whatever they demand by now.
+ * it may still be here, whatever they demand by now. Other senders' mail, which a tag has put here, waits along with it.
  */
 static void add_all_rulers(struct map_ask *ask)
 {
     struct pattern domain = { .kind = PATTERN_DOMAIN, .domain = ask->walk.hop.host.name };
     struct connector_list list = { 0 };
+    size_t i;
 
     ruleset_by_smart_host(ask->rules, &ask->walk.hop, &list);
     if (!ask->walk.hop.bracketed) {
         ruleset_by_user(ask->rules, &ask->walk.hop.host, &list);
         ruleset_candidates(ask->rules, &domain, &list);
     }
-    add_doubted(ask, &list);
+    for (i = 0; i < list.count; i++) {
+        if (!list.items[i]->is_default)
+            connector_list_add(&ask->askers, list.items[i]);
+    }
     connector_list_done(&list);
 }
 
