@@ -110,17 +110,20 @@ static void look_round(struct http *h)
     }
 }
 
-/* evhttp takes what it is given here for a connection just accepted. */
+/* evhttp takes what it is given here for a connection just accepted, or makes one itself. */
 static struct bufferevent *on_client(struct event_base *loop, void *http)
 {
-    struct bufferevent *wire = bufferevent_socket_new(loop, -1, BEV_OPT_CLOSE_ON_FREE);
     struct http *h = http;
+    struct bufferevent *wire;
 
+    look_round(h);
+    if (h->client_count == CLIENTS_MAX)     /* libevent before 2.1.9 accepts all who wait, also once it is told to stop */
+        return NULL;
+    wire = bufferevent_socket_new(loop, -1, BEV_OPT_CLOSE_ON_FREE);
     if (wire == NULL)
         mem_out();
     bufferevent_incref(wire);
     bufferevent_setwatermark(wire, EV_READ, 0, INPUT_MAX);
-    look_round(h);
     h->clients[h->client_count++] = (struct client){ .wire = wire, .until = clock_ms() + STAY_MS };
     if (h->client_count == CLIENTS_MAX)
         evconnlistener_disable(h->listener);
