@@ -35,7 +35,8 @@ static const char *const where_words[] = {
 };
 
 static const char *const verdict_words[] = {
-    [VERDICT_HOLD] = "hold", [VERDICT_BOUNCE] = "bounce", [VERDICT_FALLBACK] = "fallback", [VERDICT_PASS] = "pass", [VERDICT_DELIVER] = "deliver",
+    [VERDICT_HOLD] = "hold", [VERDICT_BOUNCE] = "bounce", [VERDICT_FALLBACK] = "fallback",
+    [VERDICT_PASS] = "pass", [VERDICT_DELIVER] = "deliver",
 };
 static const char *const reason_words[] = {
     [REASON_INTERNAL] = "internal",
@@ -91,7 +92,6 @@ WORD_FUNCTION(mode_word, mode, mode_words)
 PARSE_FUNCTION(mode_parse, mode, mode_words)
 WORD_FUNCTION(require_word, require, require_words)
 PARSE_FUNCTION(require_parse, require, require_words)
-WORD_FUNCTION(on_hold_word, on_hold, on_hold_words)
 PARSE_FUNCTION(on_hold_parse, on_hold, on_hold_words)
 WORD_FUNCTION(dane_word, dane_state, dane_words)
 PARSE_FUNCTION(dane_parse, dane_state, dane_words)

@@ -35,7 +35,6 @@ const char *mode_word(enum mode m);
 bool mode_parse(const char *word, enum mode *ret);
 const char *require_word(enum require r);
 bool require_parse(const char *word, enum require *ret);
-const char *on_hold_word(enum on_hold o);
 bool on_hold_parse(const char *word, enum on_hold *ret);
 const char *dane_word(enum dane_state s);
 bool dane_parse(const char *word, enum dane_state *ret);
