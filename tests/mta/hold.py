@@ -95,6 +95,7 @@ def hold_outlives(lab, book):
     """the clock goes on after a restart, kill -9 and without a store; a delivery ends it"""
     broken = table.BY_NAME["tlsaservfail"]
     lab.rules([connectors.mandatory(LONG, hold="10m"), connectors.mandatory(BROKEN, hold="10m")])
+    lab.danelawd.cli("held", "forget", "--all")
     wait_until(lambda: "dane-required" in letters.by_smtp(lab, f"w@{LONG}").reply, 20, "the partner's state")
     refused(lab, f"u@{LONG}", "dane-required")
     since = held(lab, recipient=f"u@{LONG}")[0]["since"]

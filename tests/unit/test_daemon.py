@@ -767,7 +767,7 @@ def term_in_the_rush_hour_ends_it_cleanly(world):
     try:
         code, took = d.stop()
     except subprocess.TimeoutExpired:
-        if not SLOWNESS:
+        if not SANITIZED:
             raise
         d.process.kill()            # at a sanitizer's pace libmilter unlocks a mutex that it has destroyed, and waits for it
         code, took = 0, 0
@@ -1057,6 +1057,7 @@ ALONE = [term_ends_it_cleanly, term_in_the_rush_hour_ends_it_cleanly, tags_name_
          metrics_and_health_are_served_and_a_taken_port_stops_nobody]
 
 SLOWNESS = 0.0                      # seconds more, for a thread sanitizer
+SANITIZED = False                   # by any
 BUSY = 1.0                          # and for a thousand replies on a machine that is busy with others
 PROCESSES = []                      # all that were started
 
@@ -1089,12 +1090,14 @@ class Score:
 
 
 def main(names):
-    global SLOWNESS
+    global SANITIZED, SLOWNESS
     if not os.access(DANELAWD, os.X_OK):
         print(f"{DANELAWD} is not built")
         return 77
     with open(DANELAWD, "rb") as file:
-        SLOWNESS = 4.0 if b"__tsan_init" in file.read() else 0.0
+        program = file.read()
+    SLOWNESS = 4.0 if b"__tsan_init" in program else 0.0
+    SANITIZED = SLOWNESS > 0 or b"__asan_init" in program
     score, world = Score(), make_world()
     shared = [t for t in SHARED if not names or t.__name__ in names]
     if shared:
