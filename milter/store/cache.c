@@ -189,15 +189,15 @@ static bool evict_locked(struct shard *s) HOLDING(s->lock)
     return any != NULL;
 }
 
-/* Finds or makes the entry; NULL: there is no room. */
-static struct entry *reach_locked(struct cache *m, struct shard *s, const char *key, uint64_t hash) HOLDING(s->lock)
+/* Finds or makes the entry; NULL: there is no room, which those to be pinned never lack. */
+static struct entry *reach_locked(struct cache *m, struct shard *s, const char *key, uint64_t hash, bool pin) HOLDING(s->lock)
 {
     struct entry *e = find_locked(s, key, hash);
     size_t length = strlen(key) + 1;
 
     if (e != NULL)
         return e;
-    if (s->used - s->pinned >= m->shard_entries && !evict_locked(s))
+    if (!pin && s->used - s->pinned >= m->shard_entries && !evict_locked(s))
         return NULL;
     if (s->used >= s->room)
         grow_locked(s);
@@ -249,7 +249,7 @@ enum seat cache_join(struct cache *m, const struct next_hop *hop, struct waiter 
     struct entry *e;
 
     mutex_lock(&s->lock);
-    e = reach_locked(m, s, key, hash);
+    e = reach_locked(m, s, key, hash, false);
     if (e != NULL)
         seat = join_locked(s, e, w, now, ret_found);
     mutex_unlock(&s->lock);
@@ -383,8 +383,8 @@ void cache_pin(struct cache *m, const struct next_hop *hop)
     struct entry *e;
 
     mutex_lock(&s->lock);
-    e = reach_locked(m, s, key, hash);
-    if (e != NULL && !e->pinned) {
+    e = reach_locked(m, s, key, hash, true);
+    if (!e->pinned) {
         e->pinned = true;
         s->pinned++;
     }
