@@ -272,8 +272,8 @@ struct tend_job {
     bool more;                              /* there may be more to do */
 };
 
-/* Deletes the oldest before a time, at most `most` of them. */
-static bool bite(struct writer *w, int64_t before, int64_t most, bool *ret_all)
+/* Deletes the oldest before a time, at most `most` of them; ret_more: it was as many, so that there may be more. */
+static bool bite(struct writer *w, int64_t before, int64_t most, bool *ret_more)
 {
     sqlite3_stmt *statement = writer_prepare(w, "DELETE FROM trace WHERE at IN "
                                                 "(SELECT at FROM trace WHERE at < ?1 ORDER BY at LIMIT ?2)");
@@ -284,7 +284,7 @@ static bool bite(struct writer *w, int64_t before, int64_t most, bool *ret_all)
     sqlite3_bind_int64(statement, 2, most);
     if (!writer_step(w, statement))
         return false;
-    *ret_all = sqlite3_changes(w->db) == most;
+    *ret_more = sqlite3_changes(w->db) == most;
     return true;
 }
 
