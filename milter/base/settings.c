@@ -65,11 +65,11 @@ static const struct setting sts[] = {
 };
 
 static const struct setting probe[] = {
-    { "interval", SETTING_DURATION, AT(probe.interval), "15m", "time between visits", .least = 60, .most = DAY, .later = true },
-    { "concurrency", SETTING_NUMBER, AT(probe.concurrency), "8", "visits at once", .least = 1, .most = 256, .later = true },
-    { "timeout", SETTING_DURATION, AT(probe.timeout), "30s", "one visit", .least = 1, .most = 600, .later = true },
-    { "helo", SETTING_TEXT, AT(probe.helo), "", "EHLO name; empty: the host's", .later = true },
-    { "bind", SETTING_TEXT, AT(probe.bind), "", "source address", .later = true },
+    { "interval", SETTING_DURATION, AT(probe.interval), "15m", "time between visits", .least = 60, .most = DAY },
+    { "concurrency", SETTING_NUMBER, AT(probe.concurrency), "8", "visits at once", .least = 1, .most = 256 },
+    { "timeout", SETTING_DURATION, AT(probe.timeout), "30s", "one visit", .least = 1, .most = 600 },
+    { "helo", SETTING_TEXT, AT(probe.helo), "", "EHLO name; empty: the host's" },
+    { "bind", SETTING_TEXT, AT(probe.bind), "", "source address" },
     { NULL },
 };
 
@@ -88,11 +88,10 @@ static const struct setting logging[] = {
 };
 
 static const struct setting tables[] = {
-    { "mta", SETTING_WORD, AT(tables.mta), "none", "the MTA whose tables are written", .words = "none postfix",
-      .later_words = "sendmail" },
-    { "type", SETTING_TEXT, AT(tables.type), "", "Postfix table type; empty: its default_database_type" },
+    { "mta", SETTING_WORD, AT(tables.mta), "none", "the MTA whose tables are written", .words = "none postfix sendmail" },
+    { "type", SETTING_TEXT, AT(tables.type), "", "table type; empty: Postfix's default_database_type, or hash for Sendmail" },
     { "config_dir", SETTING_TEXT, AT(tables.config_dir), "", "the MTA's configuration folder; empty: its own default" },
-    { "postmap", SETTING_TEXT, AT(tables.postmap), "", "path of postmap(1); postconf(1) is looked for beside it" },
+    { "postmap", SETTING_TEXT, AT(tables.postmap), "", "path of postmap(1), beside which postconf(1) is, or of makemap(8)" },
     { NULL },
 };
 

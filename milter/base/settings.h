@@ -33,9 +33,6 @@ struct setting {
     const char *help;
     const char *words;      /* SETTING_WORD: the choices, parted by blanks */
     uint64_t least, most;   /* numbers, durations, sizes; both 0: any */
-    bool later;             /* what it steers is not available in this version ... */
-    const char *harmless;   /* ... except for this value, which asks for nothing; NULL: no value is */
-    const char *later_words; /* SETTING_WORD: choices that are not available in this version, parted by blanks */
 };
 
 struct setting_group {

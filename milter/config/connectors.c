@@ -31,8 +31,8 @@ const struct setting connectors_settings[] = {
     { "hold", SETTING_DURATION, AT(hold), "24h", "how long before held mail bounces", .least = 1,
       .most = 30 * 24 * 60 * 60 },
     { "test_mode", SETTING_FLAG, AT(test_mode), "false", "only say what it would do" },
-    { "probe", SETTING_WORD, AT(probe), "off", "visit the partner's hosts", .words = "off",
-      .later_words = "watch require" },
+    { "probe", SETTING_WORD, AT(probe), "off", "visit the partner's hosts",
+      .words = "off watch require" },
     { NULL },
 };
 
@@ -76,6 +76,7 @@ static void read_modes(const struct wishes *w, struct connector *c)
     require_parse(w->require, &c->require);
     tls_parse(w->tls, &c->tls);
     on_hold_parse(w->on_hold, &c->on_hold);
+    probing_parse(w->probe, &c->probe);
 }
 
 /* A default asks nothing of those who have only one requirement. */

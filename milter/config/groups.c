@@ -161,11 +161,8 @@ static bool read_word(const struct group *g, const struct setting *known, const 
     if (word == NULL)
         return wrong_kind(g, known, node);
     if (!values_has_word(known->words, word)) {
-        bool later = values_has_word(known->later_words, word);
-
         values_choices(known->words, choices, sizeof(choices));
-        faults_setting(g, known->name, "\"%s\" is %s; write %s", faults_show(word, shown),
-                       later ? "not available in this version" : "not known", choices);
+        faults_setting(g, known->name, "\"%s\" is not known; write %s", faults_show(word, shown), choices);
         return false;
     }
     *(const char **)field(g->target, known) = kept(g->keep ? g->memory : NULL, word);
@@ -265,32 +262,6 @@ static bool read_value(const struct group *g, const struct setting *known, const
     return read_number(g, known, node);
 }
 
-/* Whether the value asks for nothing, so that it may stand there before its feature does. */
-static bool is_harmless(const struct setting *known, const void *target)
-{
-    const void *value = (const char *)target + known->offset;
-    uint64_t number = 0;
-
-    if (known->harmless == NULL)
-        return false;
-    switch (known->kind) {
-    case SETTING_TEXT:
-    case SETTING_WORD:
-        return strcmp(*(const char *const *)value, known->harmless) == 0;
-    case SETTING_FLAG:
-        return *(const bool *)value == (strcmp(known->harmless, "true") == 0);
-    case SETTING_LIST:
-        return known->harmless[0] == '\0' && ((const struct setting_list *)value)->count == 0;
-    case SETTING_SIZE:
-        return spoken_number(known, known->harmless, &number) && *(const uint64_t *)value == number;
-    case SETTING_NUMBER:
-    case SETTING_DURATION:
-    case SETTING_MODE:
-        return spoken_number(known, known->harmless, &number) && *(const uint32_t *)value == number;
-    }
-    return false;
-}
-
 static bool unknown(const struct group *g, const struct setting *known, const char *name)
 {
     struct nearest near = { .wanted = name };
@@ -316,13 +287,7 @@ bool groups_read_member(const struct group *g, const struct setting *known, cons
 
     if (it == NULL)
         return unknown(g, known, name);
-    if (!read_value(g, it, node))
-        return false;
-    if (it->later && !is_harmless(it, g->target)) {
-        faults_setting(g, name, "is not available in this version; remove it");
-        return false;
-    }
-    return true;
+    return read_value(g, it, node);
 }
 
 bool groups_read(const struct group *g, const struct setting *known)

@@ -43,6 +43,14 @@ struct record {
     int64_t took_ms;
 };
 
+/* Sendmail's questions about one recipient. Texts are as Sendmail gives them, borrowed for the call, none NULL. */
+struct sendmail_question {
+    struct address to, from;
+    const char *queue_id;
+    bool at_gate;                   /* on the wire, just before the recipient is named: what follows is known; else its route is asked for */
+    const char *verify, *server_name, *server_addr, *tls_version, *fingerprint;
+};
+
 enum map_table { MAP_POSTFIX_TLS = 0, MAP_POSTFIX_MANDATORY };
 
 /* A map question on its way; done is called exactly once, maybe inside the call, on any thread. */
@@ -118,6 +126,9 @@ void engine_record(struct engine *e, const struct record *r);
 
 /* The whole policy for a next hop as one of the MTA's tables asks it. The caller keeps the time; late answers still arrive. */
 void engine_ask_map(struct engine *e, enum map_table table, const struct next_hop *hop, struct pending *answer);
+/* Sendmail's table `danelaw`: done is given the value (`pass`, `mailer:host`, a refusal, ...), never empty, or NULL for TEMP.
+ * All else as engine_ask_map(). */
+void engine_ask_sendmail(struct engine *e, const struct sendmail_question *q, struct pending *answer);
 /* One line on what would happen to a recipient, for people. Decides on what is known now; starts the search where nothing is. */
 void engine_explain(struct engine *e, const struct address *to, struct text *ret);
 

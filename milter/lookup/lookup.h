@@ -2,7 +2,10 @@
 #define DANELAW_LOOKUP_LOOKUP_H
 
 #include "base/settings.h"
+#include "policy/cert_chain.h"
 #include "policy/dns.h"
+
+#include <sys/socket.h>
 
 /*
  * The only eyes of the house: raw answers, nothing judged. A landing is called exactly once, on a thread of the lookup's
@@ -50,6 +53,36 @@ struct policy_landing {
     void (*arrive)(struct policy_landing *self, const struct policy_file *file);        /* borrowed for the call */
 };
 
+/* A visit to a mail host. */
+struct probe_target {
+    struct domain host;                 /* also the name for SNI; empty: none is sent */
+    uint16_t port;
+    struct sockaddr_storage address;    /* where it is; AF_UNSPEC: its addresses are asked of our own DNS, and tried in turn */
+    enum probe_kind { PROBE_ANY = 0, PROBE_ECDSA, PROBE_RSA } kind;     /* which certificate, of a host with several */
+    bool urgent;                        /* mail waits for it: before the others */
+};
+
+/* How far a visit came. */
+enum probe_state {
+    PROBE_UNREACHABLE = 0,              /* no address, no connection, no time, garbage: nothing is known of the host */
+    PROBE_REFUSED,                      /* it did not want to talk now: 4yz or 5yz in the greeting, to EHLO or to STARTTLS */
+    PROBE_NO_STARTTLS,                  /* its EHLO does not offer it */
+    PROBE_TLS_FAILED,                   /* STARTTLS began, but the handshake came to no end */
+    PROBE_SEEN,
+};
+
+struct probe_sight {
+    enum probe_state state;
+    char why[192];                      /* unless seen */
+    char address[64];                   /* that was visited last; "": none */
+    char tls[16];                       /* as OpenSSL has it, `TLSv1.3`; "" unless seen */
+    struct cert_chain *chain;                /* unless seen NULL; borrowed */
+};
+
+struct probe_landing {
+    void (*arrive)(struct probe_landing *self, const struct probe_sight *sight);        /* borrowed for the call */
+};
+
 struct lookup {
     /* MX, addresses and TLSA of a next hop, asked in parallel, within resolver.timeout; what is missing then has failed. */
     void (*resolve)(struct lookup *self, const struct next_hop *hop, struct landing *at);
@@ -59,6 +92,9 @@ struct lookup {
     void (*records)(struct lookup *self, const char *name, int type, struct records_landing *at);
     /* https://mta-sts.DOMAIN/.well-known/mta-sts.txt, as RFC 8461 3.3 wants it, within sts.timeout. */
     void (*fetch_policy)(struct lookup *self, const struct domain *policy_domain, struct policy_landing *at);
+    /* Greeting, EHLO, STARTTLS, certificates, QUIT, within probe.timeout; nothing is verified. One visit at a host at a time,
+     * probe.concurrency at once. Never holds up the other look-ups. */
+    void (*probe)(struct lookup *self, const struct probe_target *target, struct probe_landing *at);
     /* Lets every open landing arrive (as failed), ends the threads, frees self. */
     void (*close)(struct lookup *self);
 };

@@ -126,6 +126,7 @@ static bool is_lasting_hold(const struct sweep *s, const struct connector *c, co
     case REASON_STS_REQUIRED:
     case REASON_STS_MX_MISMATCH:
     case REASON_STS_FETCH_ERROR:
+    case REASON_TLS_REQUIRED:
         return true;
     case REASON_DNS_TEMP:
         return word->proven && word->since > 0 && s->now - word->since >= long_enough;

@@ -51,6 +51,7 @@ struct connector {
     atomic_bool *on_fallback;       /* NULL without a fallback; the one thing here that changes, by the engine */
     enum on_hold on_hold;
     uint32_t hold;                  /* seconds until what is held bounces */
+    enum probing probe;             /* whether its hosts are visited */
     bool test_mode;                 /* a shadow: it only says what it would do */
     const struct override *override;    /* whose modes it has; NULL: the configured ones */
 };

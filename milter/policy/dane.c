@@ -266,29 +266,84 @@ static void explain_hosts(const struct tally *t, bool mx_secure, const struct fa
         fault_set(why, "%s, %zu of %zu hosts have usable TLSA records; %.300s", mx, t->of[HOST_GOOD], t->left, example->text);
 }
 
-/* One block: the evidence, its hosts, then the words. */
+enum { RECORDS_MAX = 16, RECORD_OCTETS_MAX = 16 * 1024 };   /* of one host; what is past them matches nothing, so that mail waits */
+
+/* The records that count for a good host. Returns how many. */
+static size_t usable_records(const struct dns_host *host, const struct dns_tlsa *ret[static RECORDS_MAX], size_t *ret_octets)
+{
+    const struct dns_tlsa_set *set = dane_tlsa_of(host);
+    size_t count = 0, i;
+
+    *ret_octets = 0;
+    for (i = 0; i < set->count && count < RECORDS_MAX; i++) {
+        if (*ret_octets + set->records[i].length > RECORD_OCTETS_MAX || !dane_tlsa_usable(&set->records[i], NULL))
+            continue;
+        *ret_octets += set->records[i].length;
+        ret[count++] = &set->records[i];
+    }
+    return count;
+}
+
+/* A block that holds evidence, its hosts, their records, then texts and data, in this order. */
+struct parcel {
+    struct evidence_host *host;             /* where the next ones go */
+    struct dns_tlsa *record;
+    char *at;
+};
+
+static const char *pack_text(struct parcel *p, const char *text)
+{
+    const char *there = strcpy(p->at, text);
+
+    p->at += strlen(text) + 1;
+    return there;
+}
+
+static void pack_host(struct parcel *p, const struct dns_host *from, enum host_state state)
+{
+    const struct dns_tlsa *records[RECORDS_MAX];
+    struct evidence_host *host = p->host++;
+    size_t octets, i;
+
+    *host = (struct evidence_host){ .preference = from->preference, .state = state, .base = "",
+                                    .addresses_secure = dane_addresses_secure(from) };
+    host->name = host->expanded = pack_text(p, from->name.name);
+    if (from->expanded.length > 0 && strcmp(from->expanded.name, from->name.name) != 0)
+        host->expanded = pack_text(p, from->expanded.name);
+    if (state != HOST_GOOD)
+        return;
+    host->base = pack_text(p, dane_tlsa_of(from)->base.name);
+    host->tlsa = p->record;
+    host->tlsa_count = usable_records(from, records, &octets);
+    for (i = 0; i < host->tlsa_count; i++) {
+        *p->record = *records[i];
+        p->record++->data = memcpy(p->at, records[i]->data, records[i]->length);
+        p->at += records[i]->length;
+    }
+}
+
 static struct evidence *assemble(const struct dns_answers *answers, const enum host_state *states, const char *why)
 {
-    size_t words = strlen(why) + 1, size = sizeof(struct evidence) + answers->host_count * sizeof(struct evidence_host), i;
-    struct evidence_host *hosts;
+    size_t octets = strlen(why) + 1, records = 0, own, i;
+    const struct dns_tlsa *some[RECORDS_MAX];
     struct evidence *e;
-    char *at;
+    struct parcel p;
 
-    for (i = 0; i < answers->host_count; i++)
-        words += (size_t)answers->hosts[i].name.length + 1;
-    e = mem_zero(size + words);
-    hosts = (struct evidence_host *)(e + 1);
-    at = (char *)e + size;
-    e->why = strcpy(at, why);
-    at += strlen(why) + 1;
     for (i = 0; i < answers->host_count; i++) {
-        const struct dns_host *from = &answers->hosts[i];
-
-        hosts[i] = (struct evidence_host){ .name = strcpy(at, from->name.name), .preference = from->preference,
-                                           .state = states[i], .addresses_secure = dane_addresses_secure(from) };
-        at += (size_t)from->name.length + 1;
+        octets += (size_t)answers->hosts[i].name.length + (size_t)answers->hosts[i].expanded.length + 2;
+        if (states[i] != HOST_GOOD)
+            continue;
+        records += usable_records(&answers->hosts[i], some, &own);
+        octets += own + (size_t)dane_tlsa_of(&answers->hosts[i])->base.length + 1;
     }
-    e->hosts = hosts;
+    e = mem_zero(sizeof(*e) + answers->host_count * sizeof(*p.host) + records * sizeof(*p.record) + octets);
+    p.host = (struct evidence_host *)(e + 1);
+    e->hosts = p.host;
+    p.record = (struct dns_tlsa *)(p.host + answers->host_count);
+    p.at = (char *)(p.record + records);
+    e->why = pack_text(&p, why);
+    for (i = 0; i < answers->host_count; i++)
+        pack_host(&p, &answers->hosts[i], states[i]);
     e->host_count = answers->host_count;
     atomic_init(&e->users, 1);
     return e;

@@ -42,37 +42,22 @@ void evidence_unref(struct evidence *e)
     if (e == NULL || atomic_fetch_sub_explicit(&e->users, 1, memory_order_acq_rel) != 1)
         return;
     sts_policy_unref(e->policy);
+    evidence_unref(e->lender);
     free(e);
 }
 
-/* Copies text behind *at and moves on. */
-static const char *put_text(char **at, const char *text)
-{
-    const char *there = strcpy(*at, text);
-
-    *at += strlen(text) + 1;
-    return there;
-}
-
-/* One block like dane_judge()'s, with room for the second half's words. */
-static struct evidence *copy_both(const struct evidence *dane, const struct evidence *sts)
+/* One block like dane_judge()'s, with room for the second half's words; what its hosts point into stays dane's. */
+static struct evidence *copy_both(struct evidence *dane, const struct evidence *sts)
 {
     size_t size = sizeof(struct evidence) + dane->host_count * sizeof(struct evidence_host), i;
-    size_t words = strlen(dane->why) + strlen(sts->sts_why) + 2;
-    struct evidence_host *hosts;
-    struct evidence *e;
-    char *at;
+    struct evidence *e = mem_zero(size + strlen(sts->sts_why) + 1);
+    struct evidence_host *hosts = (struct evidence_host *)(e + 1);
 
-    for (i = 0; i < dane->host_count; i++)
-        words += strlen(dane->hosts[i].name) + 1;
-    e = mem_zero(size + words);
-    hosts = (struct evidence_host *)(e + 1);
-    at = (char *)e + size;
-    e->why = put_text(&at, dane->why);
-    e->sts_why = put_text(&at, sts->sts_why);
+    e->lender = evidence_ref(dane);
+    e->why = dane->why;
+    e->sts_why = strcpy((char *)e + size, sts->sts_why);
     for (i = 0; i < dane->host_count; i++) {
         hosts[i] = dane->hosts[i];
-        hosts[i].name = put_text(&at, dane->hosts[i].name);
         hosts[i].sts_match = sts->sts == STS_ENFORCE && hosts[i].state != HOST_GONE &&
                              sts_policy_lists(sts->policy, hosts[i].name);
     }

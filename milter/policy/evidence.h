@@ -13,6 +13,10 @@
 /* An MX host as judged. */
 struct evidence_host {
     const char *name;
+    const char *expanded;       /* what its aliases end in; the name itself where it is no alias */
+    const char *base;           /* the TLSA base domain of a good host (RFC 7672 2.2.2); else "" */
+    const struct dns_tlsa *tlsa;        /* of a good host: its usable records */
+    size_t tlsa_count;
     uint16_t preference;
     enum host_state state;
     bool addresses_secure;
@@ -37,6 +41,7 @@ struct evidence {
     const struct evidence_host *hosts;
     const char *sts_why;        /* the MTA-STS state in words */
     struct sts_policy *policy;  /* a reference of ours, or NULL */
+    struct evidence *lender;    /* a reference of ours to what hosts point into, or NULL */
     int64_t fetched_at;         /* when the policy host was last asked, wall seconds; 0: never */
     int64_t retry_at;           /* clock_ms() before which it is left alone, after a failure */
     atomic_uint users;

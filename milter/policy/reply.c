@@ -24,6 +24,8 @@ static const char *sentence(enum reason reason)
         return "the MTA-STS policy of %1$s can not be fetched, and the connector \"%2$s\" requires it";
     case REASON_DNS_TEMP:
         return "the DNS of %1$s does not answer at the moment; connector \"%2$s\"";
+    case REASON_TLS_REQUIRED:
+        return "no mail server of %1$s offers the transport security that the connector \"%2$s\" requires";
     case REASON_NONE:
     case REASON_INTERNAL:
         break;
@@ -45,6 +47,7 @@ static struct codes codes_of(enum reason reason)
     case REASON_STS_REQUIRED:
     case REASON_STS_MX_MISMATCH:
     case REASON_STS_FETCH_ERROR:
+    case REASON_TLS_REQUIRED:
         return (struct codes){ "4.7.5", "5.7.5" };
     case REASON_DNS_TEMP:
         return (struct codes){ "4.4.3", "5.4.7" };

@@ -11,6 +11,9 @@ static const char *const require_words[] = { [REQUIRE_ALL] = "all", [REQUIRE_ANY
 static const char *const on_hold_words[] = {
     [ON_HOLD_AUTO] = "auto", [ON_HOLD_TEMPFAIL] = "tempfail", [ON_HOLD_QUEUE] = "queue",
 };
+static const char *const probing_words[] = {
+    [PROBING_OFF] = "off", [PROBING_WATCH] = "watch", [PROBING_REQUIRE] = "require",
+};
 static const char *const dane_words[] = {
     [DANE_UNKNOWN] = "unknown",   [DANE_BOGUS] = "bogus",             [DANE_MISMATCH] = "mismatch",
     [DANE_NO_MAIL] = "no-mail",   [DANE_ABSENT] = "absent",           [DANE_UNUSABLE] = "unusable",
@@ -48,6 +51,7 @@ static const char *const reason_words[] = {
     [REASON_STS_MX_MISMATCH] = "sts-mx-mismatch",
     [REASON_STS_FETCH_ERROR] = "sts-fetch-error",
     [REASON_DNS_TEMP] = "dns-temp",
+    [REASON_TLS_REQUIRED] = "tls-required",
 };
 static const char *const trust_words[] = {
     [DNS_FAILED] = "failed", [DNS_BOGUS] = "bogus", [DNS_INSECURE] = "insecure", [DNS_SECURE] = "secure",
@@ -93,6 +97,8 @@ PARSE_FUNCTION(mode_parse, mode, mode_words)
 WORD_FUNCTION(require_word, require, require_words)
 PARSE_FUNCTION(require_parse, require, require_words)
 PARSE_FUNCTION(on_hold_parse, on_hold, on_hold_words)
+WORD_FUNCTION(probing_word, probing, probing_words)
+PARSE_FUNCTION(probing_parse, probing, probing_words)
 WORD_FUNCTION(dane_word, dane_state, dane_words)
 PARSE_FUNCTION(dane_parse, dane_state, dane_words)
 WORD_FUNCTION(host_word, host_state, host_words)

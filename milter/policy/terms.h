@@ -11,6 +11,8 @@
 enum mode { MODE_MANDATORY = 0, MODE_OPPORTUNISTIC, MODE_NONE };
 enum require { REQUIRE_ALL = 0, REQUIRE_ANY };
 enum on_hold { ON_HOLD_AUTO = 0, ON_HOLD_TEMPFAIL, ON_HOLD_QUEUE };
+/* Visits to a partner's hosts, beside all that the modes demand. */
+enum probing { PROBING_OFF = 0, PROBING_WATCH, PROBING_REQUIRE };
 
 /* State of a next hop (RFC 7672), of one of its hosts, and of a policy domain (RFC 8461). */
 enum dane_state { DANE_UNKNOWN = 0, DANE_BOGUS, DANE_MISMATCH, DANE_NO_MAIL, DANE_ABSENT, DANE_UNUSABLE, DANE_DEGRADED,
@@ -23,7 +25,8 @@ enum tls_level { TLS_DANE_ONLY = 0, TLS_SITE, TLS_MAY, TLS_DANE, TLS_ENCRYPT, TL
 
 enum verdict { VERDICT_HOLD = 0, VERDICT_BOUNCE, VERDICT_FALLBACK, VERDICT_PASS, VERDICT_DELIVER };
 enum reason { REASON_INTERNAL = 0, REASON_NONE, REASON_DANE_REQUIRED, REASON_DNSSEC_INVALID, REASON_TLSA_INVALID,
-              REASON_STS_REQUIRED, REASON_STS_MX_MISMATCH, REASON_STS_FETCH_ERROR, REASON_DNS_TEMP };
+              REASON_STS_REQUIRED, REASON_STS_MX_MISMATCH, REASON_STS_FETCH_ERROR, REASON_DNS_TEMP,
+              REASON_TLS_REQUIRED };    /* the connector's own floor, where Danelaw itself sees the connection (Sendmail) */
 
 /* Who asked for a decision: the milter at RCPT TO or at the end of a message, a table of the MTA, or `danelaw sweep`. */
 enum where { WHERE_RCPT = 0, WHERE_EOM, WHERE_MAP, WHERE_SWEEP };
@@ -36,6 +39,8 @@ bool mode_parse(const char *word, enum mode *ret);
 const char *require_word(enum require r);
 bool require_parse(const char *word, enum require *ret);
 bool on_hold_parse(const char *word, enum on_hold *ret);
+const char *probing_word(enum probing p);
+bool probing_parse(const char *word, enum probing *ret);
 const char *dane_word(enum dane_state s);
 bool dane_parse(const char *word, enum dane_state *ret);
 const char *host_word(enum host_state s);

@@ -17,7 +17,7 @@ enum {
     COUNTERS_CONNECTORS_MAX = 1000,     /* with decisions; those who come later are counted together */
     COUNTERS_WHERES = WHERE_SWEEP + 1,
     COUNTERS_VERDICTS = VERDICT_DELIVER + 1,
-    COUNTERS_REASONS = REASON_DNS_TEMP + 1,
+    COUNTERS_REASONS = REASON_TLS_REQUIRED + 1,
     COUNTERS_STEPS = 12,                /* a duration is at most one of so many, or longer */
 };
 

@@ -176,7 +176,8 @@ static void eyes_close(struct lookup *self)
 
 bool dns_open(const struct settings *set, struct lookup **ret, struct fault *why)
 {
-    static struct lookup eyes = { eyes_resolve, eyes_query, eyes_records, eyes_fetch_policy, eyes_close };
+    static struct lookup eyes = { .resolve = eyes_resolve, .query = eyes_query, .records = eyes_records,
+                                  .fetch_policy = eyes_fetch_policy, .close = eyes_close };
 
     (void)set;
     (void)why;

@@ -176,16 +176,18 @@ static void what_the_daemon_would_refuse_later_is_refused_at_once(void **state)
              "\"lmdb\" or \"cdb\"\n");
 }
 
-static void what_comes_later_is_refused_unless_it_asks_for_nothing(void **state)
+static void visits_are_a_connectors_own_or_the_defaults(void **state)
 {
+    struct configuration *c = load_good("defaults = { probe = \"watch\"; };\n"
+                                        "connectors = ( { name = \"A\"; recipients = [ \"a.example\" ]; },\n"
+                                        "{ name = \"B\"; recipients = [ \"b.example\" ]; probe = \"require\"; } );");
+
     (void)state;
-    load_bad("probe = { helo = \"\"; };\ntables = { mta = \"sendmail\"; };\ndefaults = { probe = \"require\"; };\n"
-             "connectors = ( { name = \"A\"; recipients = [ \"a.example\" ];\nprobe = \"watch\"; } );\n",
-             "danelaw.conf:1: probe.helo: is not available in this version; remove it\n"
-             "danelaw.conf:2: tables.mta: \"sendmail\" is not available in this version; write \"none\" or \"postfix\"\n"
-             "danelaw.conf:3: defaults.probe: \"require\" is not available in this version; write \"off\"\n"
-             "danelaw.conf:5: connector \"A\": probe: \"watch\" is not available in this version; write \"off\"\n");
-    config_free(load_good("connectors = ( { name = \"A\"; recipients = [ \"a.example\" ]; probe = \"off\"; } );"));
+    assert_int_equal(ruleset_named(c->rules, "A")->probe, PROBING_WATCH);
+    assert_int_equal(ruleset_named(c->rules, "B")->probe, PROBING_REQUIRE);
+    config_free(c);
+    load_bad("connectors = ( { name = \"A\"; recipients = [ \"a.example\" ];\nprobe = \"on\"; } );\n",
+             "danelaw.conf:2: connector \"A\": probe: \"on\" is not known; write \"off\", \"watch\" or \"require\"\n");
 }
 
 static void patience_is_a_connectors_own_or_the_defaults(void **state)
@@ -497,7 +499,7 @@ int main(void)
         TEST(sockets_are_checked),
         TEST(networks_resolvers_and_files_are_checked),
         TEST(what_the_daemon_would_refuse_later_is_refused_at_once),
-        TEST(what_comes_later_is_refused_unless_it_asks_for_nothing),
+        TEST(visits_are_a_connectors_own_or_the_defaults),
         TEST(patience_is_a_connectors_own_or_the_defaults),
         TEST(a_connector_in_test_mode_is_in_nobodys_way),
         TEST(metrics_are_at_an_address_and_port),

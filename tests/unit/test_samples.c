@@ -190,10 +190,8 @@ static void expect_all(const char *text, const char *group, const struct setting
     if (begin == NULL)
         fail_msg("the sample has no group %s", group);
     for (; known->name != NULL; known++) {
-        const char *mark = known->later ? "##" : "#";
-
-        if (strstr(but, known->name) == NULL && !has_line(begin, end, mark, known->name))
-            fail_msg("the sample lacks %s%s in %s", mark, known->name, group[0] == '\0' ? "the top level" : group);
+        if (strstr(but, known->name) == NULL && !has_line(begin, end, "#", known->name))
+            fail_msg("the sample lacks #%s in %s", known->name, group[0] == '\0' ? "the top level" : group);
     }
 }
 
