@@ -43,6 +43,7 @@ struct fake {
     struct script any, *scripts GUARDED_BY(lock);
     struct job *jobs GUARDED_BY(lock);
     unsigned open GUARDED_BY(lock), searches GUARDED_BY(lock), checks GUARDED_BY(lock);
+    unsigned landing GUARDED_BY(lock);      /* answers being handed over */
     enum dns_trust root_trust GUARDED_BY(lock);
     bool root_found GUARDED_BY(lock), closing GUARDED_BY(lock), closed GUARDED_BY(lock);
 };
@@ -296,6 +297,7 @@ static void land(struct fake *f, struct job *job) UNCHECKED
     } else if (f->closing) {
         root = look(DNS_FAILED, false, 0);
     }
+    f->landing++;
     mutex_unlock(&f->lock);
     if (job->at != NULL)
         job->at->arrive(job->at, answers);
@@ -308,6 +310,7 @@ static void land(struct fake *f, struct job *job) UNCHECKED
     free(body);
     free(job);
     mutex_lock(&f->lock);
+    f->landing--;
 }
 
 static void *fake_body(void *argument) UNCHECKED
@@ -453,11 +456,33 @@ unsigned fake_most_at_once(struct fake *f, const char *hop)
 
 bool fake_wait_searches(struct fake *f, const char *hop, unsigned count)
 {
-    int tries;
+    int64_t until = clock_ms() + FAKE_WAIT_MS;
 
-    for (tries = 0; tries < 400 && fake_searches(f, hop) < count; tries++)
+    while (fake_searches(f, hop) < count && clock_ms() < until)
         usleep(5000);
     return fake_searches(f, hop) >= count;
+}
+
+static bool is_settled(struct fake *f)
+{
+    const struct job *job;
+    bool settled;
+
+    mutex_lock(&f->lock);
+    settled = f->landing == 0;
+    for (job = f->jobs; job != NULL; job = job->next)
+        settled = settled && job->parked;
+    mutex_unlock(&f->lock);
+    return settled;
+}
+
+bool fake_wait_settled(struct fake *f)
+{
+    int64_t until = clock_ms() + FAKE_WAIT_MS;
+
+    while (!is_settled(f) && clock_ms() < until)
+        usleep(1000);
+    return is_settled(f);
 }
 
 void fake_root(struct fake *f, enum dns_trust trust, bool found)

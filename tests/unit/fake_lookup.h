@@ -19,6 +19,8 @@ enum fake_world {
     FAKE_USABLE,
 };
 
+enum { FAKE_WAIT_MS = 60000 };          /* for waits that end well: no machine is so slow */
+
 struct fake;
 
 struct fake *fake_new(void);                        /* every next hop is usable for an hour, the root is proven */
@@ -37,8 +39,10 @@ void fake_lets_go(struct fake *f, const char *hop); /* those that wait, and all 
 unsigned fake_searches(struct fake *f, const char *hop);
 unsigned fake_open(struct fake *f);                 /* searches that have not landed */
 unsigned fake_most_at_once(struct fake *f, const char *hop);    /* open at the same time */
-/* Waits until it was searched so often; false: not within two seconds. */
+/* Waits until it was searched so often; false: not in time. */
 bool fake_wait_searches(struct fake *f, const char *hop, unsigned count);
+/* Waits until all that was asked for has been answered, but what is parked; false: not in time. */
+bool fake_wait_settled(struct fake *f);
 
 /* MTA-STS of a domain: the id in its TXT record ("": there is none) and its policy file (NULL: the policy host is dead). */
 void fake_sts(struct fake *f, const char *domain, const char *id, const char *body);
