@@ -95,6 +95,7 @@ struct lookup {
     /* Greeting, EHLO, STARTTLS, certificates, QUIT, within probe.timeout; nothing is verified. One visit at a host at a time,
      * probe.concurrency at once. Never holds up the other look-ups. */
     void (*probe)(struct lookup *self, const struct probe_target *target, struct probe_landing *at);
+    X509_STORE *trust;                  /* authorities, by sts.ca_file; frozen; NULL: there are none. Freed by close */
     /* Lets every open landing arrive (as failed), ends the threads, frees self. */
     void (*close)(struct lookup *self);
 };

@@ -9,6 +9,8 @@
 #include <string.h>
 #include <unistd.h>
 
+enum { FAKE_CHAINS_MAX = 8 };
+
 struct script {
     struct script *next;
     char hop[NEXT_HOP_TEXT_SIZE];
@@ -21,6 +23,12 @@ struct script {
     bool txt_fails, txt_parked, file_parked;
     uint32_t txt_ttl;
     unsigned texts, fetches;
+    enum probe_state probe_state;
+    struct cert_chain *chains[FAKE_CHAINS_MAX];     /* borrowed; visits see them in turn */
+    size_t chain_count;
+    bool probe_parked;
+    unsigned probes, probes_open, most_probes;
+    struct probe_target probed;             /* by the latest visit */
 };
 
 struct job {
@@ -28,7 +36,9 @@ struct job {
     struct landing *at;                 /* or */
     struct query_landing *query_at;     /* or */
     struct records_landing *text_at;    /* or */
-    struct policy_landing *file_at;
+    struct policy_landing *file_at;     /* or */
+    struct probe_landing *probe_at;
+    unsigned turn;
     struct next_hop hop;
     char key[NEXT_HOP_TEXT_SIZE];
     int64_t due;
@@ -60,7 +70,7 @@ static struct script *script_of(struct fake *f, const char *hop) HOLDING(f->lock
     }
     s = mem_zero(sizeof(*s));
     *s = f->any;
-    s->searches = s->open = s->most = s->texts = s->fetches = 0;
+    s->searches = s->open = s->most = s->texts = s->fetches = s->probes = s->probes_open = s->most_probes = 0;
     s->sts_body = NULL;
     snprintf(s->hop, sizeof(s->hop), "%s", hop);
     s->next = f->scripts;
@@ -232,6 +242,35 @@ static void fake_fetch_policy(struct lookup *self, const struct domain *domain, 
     put_sts_job((struct fake *)self, (struct job){ .file_at = at }, domain->name, false);
 }
 
+static void fake_visit(struct lookup *self, const struct probe_target *target, struct probe_landing *at)
+{
+    struct fake *f = (struct fake *)self;
+    struct job *job = mem_zero(sizeof(*job));
+    struct script *s;
+
+    job->probe_at = at;
+    snprintf(job->key, sizeof(job->key), "%s", target->host.name);
+    mutex_lock(&f->lock);
+    s = script_of(f, job->key);
+    job->parked = s->probe_parked;
+    job->turn = s->probes++;
+    s->probed = *target;
+    s->probes_open++;
+    if (s->probes_open > s->most_probes)
+        s->most_probes = s->probes_open;
+    put_job(f, job);
+    mutex_unlock(&f->lock);
+}
+
+static void land_probe(struct probe_landing *at, enum probe_state state, struct cert_chain *chain)
+{
+    struct probe_sight sight = { .state = state, .chain = state == PROBE_SEEN ? chain : NULL, .address = "192.0.2.1" };
+
+    snprintf(sight.why, sizeof(sight.why), "%s", state == PROBE_SEEN ? "" : "as the script says");
+    snprintf(sight.tls, sizeof(sight.tls), "%s", state == PROBE_SEEN ? "TLSv1.3" : "");
+    at->arrive(at, &sight);
+}
+
 static void land_text(struct records_landing *at, const char *id, bool fails, uint32_t ttl)
 {
     struct dns_records found = { .look = look(fails ? DNS_FAILED : DNS_INSECURE, *id != '\0', ttl) };
@@ -278,7 +317,9 @@ static void land(struct fake *f, struct job *job) UNCHECKED
 {
     struct dns_look root = look(f->root_trust, f->root_found, 3600);
     struct dns_answers *answers = NULL;
-    struct script *s = job->at != NULL || job->text_at != NULL || job->file_at != NULL ? script_of(f, job->key) : NULL;
+    struct script *s = job->query_at == NULL ? script_of(f, job->key) : NULL;
+    enum probe_state seen = PROBE_UNREACHABLE;
+    struct cert_chain *chain = NULL;
     uint32_t txt_ttl = s == NULL ? 0 : s->txt_ttl;
     char id[STS_ID_SIZE] = "";
     char *body = NULL;
@@ -294,6 +335,10 @@ static void land(struct fake *f, struct job *job) UNCHECKED
             make_alone(answers, job->hop.host.name);
         s->open--;
         f->open--;
+    } else if (job->probe_at != NULL) {
+        s->probes_open--;
+        seen = f->closing ? PROBE_UNREACHABLE : s->probe_state;
+        chain = s->chain_count == 0 ? NULL : s->chains[job->turn % s->chain_count];
     } else if (f->closing) {
         root = look(DNS_FAILED, false, 0);
     }
@@ -305,6 +350,8 @@ static void land(struct fake *f, struct job *job) UNCHECKED
         job->query_at->arrive(job->query_at, &root);
     else if (job->text_at != NULL)
         land_text(job->text_at, id, fails, txt_ttl);
+    else if (job->probe_at != NULL)
+        land_probe(job->probe_at, seen, chain);
     else
         land_file(job->file_at, body);
     free(body);
@@ -350,7 +397,7 @@ struct fake *fake_new(void)
     struct fake *f = mem_zero(sizeof(*f));
 
     f->face = (struct lookup){ .resolve = fake_resolve, .query = fake_query, .records = fake_records,
-                              .fetch_policy = fake_fetch_policy, .close = fake_close };
+                              .fetch_policy = fake_fetch_policy, .probe = fake_visit, .close = fake_close };
     f->any = (struct script){ .world = FAKE_USABLE, .ttl = 3600, .txt_ttl = 300 };
     f->root_trust = DNS_SECURE;
     f->root_found = true;
@@ -568,6 +615,88 @@ void fake_lets_sts_go(struct fake *f, const char *domain)
     s->txt_parked = s->file_parked = false;
     for (job = f->jobs; job != NULL; job = job->next) {
         if ((job->text_at != NULL || job->file_at != NULL) && strcmp(job->key, domain) == 0)
+            job->parked = false;
+    }
+    signal_all(&f->changed);
+    mutex_unlock(&f->lock);
+}
+
+void fake_probe(struct fake *f, const char *host, enum probe_state state, struct cert_chain *chain)
+{
+    struct script *s;
+
+    mutex_lock(&f->lock);
+    s = script_of(f, host);
+    s->probe_state = state;
+    s->chains[0] = chain;
+    s->chain_count = chain != NULL;
+    mutex_unlock(&f->lock);
+}
+
+void fake_probe_also(struct fake *f, const char *host, struct cert_chain *chain)
+{
+    struct script *s;
+
+    mutex_lock(&f->lock);
+    s = script_of(f, host);
+    if (s->chain_count == FAKE_CHAINS_MAX)
+        abort();
+    s->chains[s->chain_count++] = chain;
+    mutex_unlock(&f->lock);
+}
+
+unsigned fake_probes(struct fake *f, const char *host)
+{
+    unsigned count;
+
+    mutex_lock(&f->lock);
+    count = script_of(f, host)->probes;
+    mutex_unlock(&f->lock);
+    return count;
+}
+
+unsigned fake_most_probes(struct fake *f, const char *host)
+{
+    unsigned count;
+
+    mutex_lock(&f->lock);
+    count = script_of(f, host)->most_probes;
+    mutex_unlock(&f->lock);
+    return count;
+}
+
+struct probe_target fake_probed(struct fake *f, const char *host)
+{
+    struct probe_target target;
+
+    mutex_lock(&f->lock);
+    target = script_of(f, host)->probed;
+    mutex_unlock(&f->lock);
+    return target;
+}
+
+bool fake_wait_probes(struct fake *f, const char *host, unsigned count)
+{
+    int64_t until = clock_ms() + FAKE_WAIT_MS;
+
+    while (fake_probes(f, host) < count && clock_ms() < until)
+        usleep(5000);
+    return fake_probes(f, host) >= count;
+}
+
+void fake_parks_probes(struct fake *f, const char *host)
+{
+    SCRIPTED(f, host, probe_parked = true);
+}
+
+void fake_lets_probes_go(struct fake *f, const char *host)
+{
+    struct job *job;
+
+    mutex_lock(&f->lock);
+    script_of(f, host)->probe_parked = false;
+    for (job = f->jobs; job != NULL; job = job->next) {
+        if (job->probe_at != NULL && strcmp(job->key, host) == 0)
             job->parked = false;
     }
     signal_all(&f->changed);

@@ -55,6 +55,20 @@ void fake_parks_text(struct fake *f, const char *domain);
 void fake_parks_file(struct fake *f, const char *domain);
 void fake_lets_sts_go(struct fake *f, const char *domain);          /* those that wait, and all to come */
 
+/*
+ * Visits to a host, by its name ("*": all without a script of their own): how they end, and which certificates they see. chain
+ * is borrowed until the lookup is closed; NULL unless state is PROBE_SEEN. Unscripted hosts are unreachable.
+ */
+void fake_probe(struct fake *f, const char *host, enum probe_state state, struct cert_chain *chain);
+void fake_probe_also(struct fake *f, const char *host, struct cert_chain *chain);      /* one more; visits see them in turn */
+unsigned fake_probes(struct fake *f, const char *host);             /* visits */
+unsigned fake_most_probes(struct fake *f, const char *host);        /* visits at the same time */
+struct probe_target fake_probed(struct fake *f, const char *host);  /* what the latest visit was told */
+bool fake_wait_probes(struct fake *f, const char *host, unsigned count);    /* false: not in time */
+/* Visits pile up until they are let go, or the lookup is closed. */
+void fake_parks_probes(struct fake *f, const char *host);
+void fake_lets_probes_go(struct fake *f, const char *host);         /* those that wait, and all to come */
+
 /* What the self-check finds, and how often it was made. */
 void fake_root(struct fake *f, enum dns_trust trust, bool found);
 unsigned fake_checks(struct fake *f);
