@@ -26,6 +26,7 @@
 
 #include <errno.h>
 #include <event2/event.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/queue.h>
 #include <unbound.h>
@@ -102,9 +103,14 @@ static void say_late(const struct dns *d, struct fault *ret)
 static void refuse(struct job *job, const char *why)
 {
     struct dns_records none = { .look = ask_failure(why) };
+    struct probe_sight blind = { .state = PROBE_UNREACHABLE };
 
     if (job->at != NULL)
         job->at->arrive(job->at, evaluation_refuse(why));
+    else if (job->probe_at != NULL) {
+        snprintf(blind.why, sizeof(blind.why), "%s", why);
+        job->probe_at->arrive(job->probe_at, &blind);
+    }
     else if (job->query_at != NULL)
         job->query_at->arrive(job->query_at, &none.look);
     else
@@ -271,6 +277,8 @@ static void take_in(struct dns *d, struct job *job)
 {
     if (d->shut)
         refuse(job, closing_words);
+    else if (job->probe_at != NULL)
+        refuse(job, "visits are not to be had");
     else if (job->at == NULL)
         start_inquiry(d, job);
     else
@@ -385,6 +393,15 @@ static void face_fetch_policy(struct lookup *self, const struct domain *policy_d
     fetch_start(self, ((struct dns *)self)->https, policy_domain, at);
 }
 
+static void face_probe(struct lookup *self, const struct probe_target *target, struct probe_landing *at)
+{
+    struct job *job = mem_zero(sizeof(*job));
+
+    job->target = *target;
+    job->probe_at = at;
+    inbox_put(&((struct dns *)self)->inbox, job);
+}
+
 static void dns_free(struct dns *d)
 {
     if (d->on_bell != NULL)
@@ -427,7 +444,7 @@ bool dns_open(const struct settings *set, struct lookup **ret, struct fault *why
     struct dns *d = mem_zero(sizeof(*d));
 
     d->face = (struct lookup){ .resolve = face_resolve, .query = face_query, .records = face_records,
-                              .fetch_policy = face_fetch_policy, .close = face_close };
+                              .fetch_policy = face_fetch_policy, .probe = face_probe, .close = face_close };
     d->timeout = set->resolver.timeout;
     TAILQ_INIT(&d->waiting);
     if (!inbox_open(&d->inbox, why) || !unbound_open(set, &d->ctx, why) || !make_loop(d, why)) {

@@ -6,13 +6,15 @@
 
 #include <sys/queue.h>
 
-/* What was asked of the resolver: a next hop, or one RRset. */
+/* What was asked of the resolver: a next hop, one RRset, or a visit, which it hands on. */
 struct job {
     TAILQ_ENTRY(job) link;
-    struct landing *at;             /* NULL: a query */
-    struct next_hop hop;
-    struct query_landing *query_at; /* of a query, one of these two */
+    struct landing *at;             /* one of these four */
+    struct query_landing *query_at;
     struct records_landing *records_at;
+    struct probe_landing *probe_at;
+    struct next_hop hop;
+    struct probe_target target;
     char *name;
     int type;
 };
