@@ -6,77 +6,28 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/stat.h>
 
-enum { FINDINGS_MAX = 500, SAID_MAX = 64 * 1024, KEYS_SHOWN = 20 };
+enum { SAID_MAX = 64 * 1024 };
 
 const char *doctor_say(const struct doctor *d, const char *format, ...)
 {
-    char *made, *kept;
+    const char *said;
     va_list args;
-    int length;
 
     va_start(args, format);
-    length = vasprintf(&made, format, args);
+    said = doctor_report_say_list(d->report, format, args);
     va_end(args);
-    if (length < 0)
-        mem_out();
-    kept = arena_bytes(d->report->memory, made, (size_t)length > SAID_MAX ? SAID_MAX : (size_t)length);
-    free(made);
-    return kept;
+    return said;
 }
 
 void doctor_find(struct doctor *d, enum doctor_severity severity, const char *where, const char *what, const char *fix)
 {
-    struct doctor_report *r = d->report;
-
-    if (r->count == FINDINGS_MAX) {
-        r->more++;
-        return;
-    }
-    if (r->count == r->room) {
-        r->room = r->room == 0 ? 32 : r->room * 2;
-        r->items = mem_grow(r->items, r->room, sizeof(*r->items));
-    }
-    r->items[r->count++] = (struct doctor_finding){ severity, where, what, fix };
+    doctor_report_find(d->report, severity, where, what, fix);
 }
 
 void doctor_unread(struct doctor *d, const char *what)
 {
-    struct doctor_report *r = d->report;
-
-    if (r->unread_count == FINDINGS_MAX)
-        return;
-    if (r->unread_count == r->unread_room) {
-        r->unread_room = r->unread_room == 0 ? 8 : r->unread_room * 2;
-        r->unread = mem_grow(r->unread, r->unread_room, sizeof(*r->unread));
-    }
-    r->unread[r->unread_count++] = what;
-}
-
-void doctor_keys_init(struct doctor_keys *k)
-{
-    *k = (struct doctor_keys){ .count = 0 };
-    text_init(&k->text, SAID_MAX);
-}
-
-void doctor_keys_add(struct doctor_keys *k, const char *key)
-{
-    if (k->count++ < KEYS_SHOWN)
-        text_print(&k->text, "%s%.300s", k->count == 1 ? "" : ", ", key);
-}
-
-const char *doctor_keys_give(struct doctor *d, struct doctor_keys *k)
-{
-    const char *said;
-
-    if (k->count > KEYS_SHOWN)
-        said = doctor_say(d, "%s and %zu more", text_words(&k->text), k->count - KEYS_SHOWN);
-    else
-        said = doctor_say(d, "%s", text_words(&k->text));
-    text_done(&k->text);
-    doctor_keys_init(k);
-    return said;
+    doctor_report_unread(d->report, what);
 }
 
 static void add_value(struct doctor *d, const char *name, const char *service, const char *value)
@@ -263,13 +214,6 @@ const char *doctor_path(const struct doctor *d, bool chroot, const char *path)
     if (!chroot && *path == '/')
         return path;
     return doctor_say(d, "%s%s%s", d->site.queue, *path == '/' ? "" : "/", path);
-}
-
-bool doctor_same_path(const char *a, const char *b)
-{
-    struct stat x, y;
-
-    return strcmp(a, b) == 0 || (stat(a, &x) == 0 && stat(b, &y) == 0 && x.st_dev == y.st_dev && x.st_ino == y.st_ino);
 }
 
 bool doctor_is_socket(const struct doctor *d, bool chroot, const char *words, const char *socket)

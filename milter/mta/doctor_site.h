@@ -1,7 +1,7 @@
 #ifndef DANELAW_MTA_DOCTOR_SITE_H
 #define DANELAW_MTA_DOCTOR_SITE_H
 
-#include "mta/doctor.h"
+#include "mta/doctor_report.h"
 #include "mta/postmap.h"
 #include "mta/render.h"
 #include "mta/setup_roads.h"
@@ -66,21 +66,8 @@ const char *doctor_say(const struct doctor *d, const char *format, ...) __attrib
 void doctor_find(struct doctor *d, enum doctor_severity severity, const char *where, const char *what, const char *fix);
 void doctor_unread(struct doctor *d, const char *what);
 
-/* A few of many keys, for a finding: the first 20, then how many more. */
-struct doctor_keys {
-    struct text text;
-    size_t count;
-};
-
-void doctor_keys_init(struct doctor_keys *k);
-void doctor_keys_add(struct doctor_keys *k, const char *key);
-/* Their list in the doctor's memory; k is empty again. */
-const char *doctor_keys_give(struct doctor *d, struct doctor_keys *k);
-
 /* Where a service of Postfix finds `unix:PATH`, as the rest of the machine sees it. */
 const char *doctor_path(const struct doctor *d, bool chroot, const char *path);
-/* Whether two paths lead to the same thing. */
-bool doctor_same_path(const char *a, const char *b);
 /* Whether a service's words for a socket (`unix:PATH`, `inet:host:port`) mean the socket of this setting of ours. */
 bool doctor_is_socket(const struct doctor *d, bool chroot, const char *words, const char *socket);
 

@@ -4,19 +4,14 @@
 
 #include <errno.h>
 #include <grp.h>
-#include <netdb.h>
 #include <pwd.h>
-#include <stdio.h>
 #include <string.h>
-#include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/time.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 /* Whether somebody listens on our sockets, and Postfix's user may knock. */
 
-enum { GROUPS_MAX = 256, PATIENCE_SECONDS = 3 };
+enum { GROUPS_MAX = 256 };
 
 /* As which Postfix's daemons run: its user, and all groups of that user (initgroups(3)). */
 struct person {
@@ -87,54 +82,11 @@ static bool may_knock(struct doctor *d, const struct listener *l, const struct p
     return true;
 }
 
-static int knock(int family, const struct sockaddr *address, socklen_t length)
-{
-    const struct timeval limit = { .tv_sec = PATIENCE_SECONDS };
-    int fd = socket(family, SOCK_STREAM | SOCK_CLOEXEC, 0), failed = 0;
-
-    if (fd < 0)
-        return errno;
-    setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof(limit));
-    if (connect(fd, address, length) != 0)
-        failed = errno;
-    close(fd);
-    return failed;
-}
-
-static int knock_path(const char *path)
-{
-    struct sockaddr_un address = { .sun_family = AF_UNIX };
-
-    if (strlen(path) >= sizeof(address.sun_path))
-        return ENAMETOOLONG;
-    strcpy(address.sun_path, path);
-    return knock(AF_UNIX, (const struct sockaddr *)&address, sizeof(address));
-}
-
-/* `inet:PORT@HOST` */
-static int knock_port(const char *socket)
-{
-    const struct addrinfo hints = { .ai_socktype = SOCK_STREAM, .ai_flags = AI_NUMERICSERV };
-    const char *port = strchr(socket, ':') + 1, *at = strchr(port, '@');
-    struct addrinfo *found, *one;
-    char number[16], host[256];
-    int failed = EADDRNOTAVAIL;
-
-    snprintf(number, sizeof(number), "%.*s", (int)(at - port), port);
-    snprintf(host, sizeof(host), "%.*s", (int)strcspn(at + 1 + (at[1] == '['), "]"), at + 1 + (at[1] == '['));
-    if (getaddrinfo(host, number, &hints, &found) != 0)
-        return failed;
-    for (one = found; one != NULL && failed != 0; one = one->ai_next)
-        failed = knock(one->ai_family, one->ai_addr, one->ai_addrlen);
-    freeaddrinfo(found);
-    return failed;
-}
-
 static void check_listener(struct doctor *d, const struct listener *l, const struct person *p)
 {
     const char *path = strchr(l->socket, ':') + 1;
     bool is_path = strncmp(l->socket, "inet", 4) != 0;
-    int failed = is_path ? knock_path(path) : knock_port(l->socket);
+    int failed = doctor_knock(l->socket);
 
     if (failed == EACCES && geteuid() != 0)
         doctor_unread(d, doctor_say(d, "%s: %s", path, strerror(failed)));

@@ -115,7 +115,7 @@ static void compare_index(struct doctor *d, const char *lines, const char *answe
     }
     if (wrong.count > 0)
         doctor_find(d, DOCTOR_LEAK, d->table, doctor_say(d, "what Postfix finds in the table is not what its text says: %s",
-                                                         doctor_keys_give(d, &wrong)), rewrite);
+                                                         doctor_keys_give(d->report, &wrong)), rewrite);
     text_done(&wrong.text);
 }
 
@@ -164,7 +164,7 @@ static void check_present(struct doctor *d)
     }
     if (missing.count > 0)
         doctor_find(d, DOCTOR_LEAK, d->table, doctor_say(d, "mandatory connectors' mail has no line in the table: %s",
-                                                         doctor_keys_give(d, &missing)), rewrite);
+                                                         doctor_keys_give(d->report, &missing)), rewrite);
     text_done(&missing.text);
     text_done(&keys);
 }
@@ -209,7 +209,7 @@ static void check_relayed(struct doctor *d)
     if (keys.count > 0)
         doctor_find(d, DOCTOR_LEAK, "main.cf: relay_domains",
                     doctor_say(d, "they are below a mandatory connector's *.domain, but as this host relays for them they keep "
-                                  "its own way: %s", doctor_keys_give(d, &keys)),
+                                  "its own way: %s", doctor_keys_give(d->report, &keys)),
                     "name those that are the partner's in the connector's recipients, beside its *.domain");
     text_done(&keys.text);
 }

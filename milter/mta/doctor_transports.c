@@ -270,13 +270,13 @@ static void check_other(struct other *o)
     if (o->keys.count > 0)
         doctor_find(o->d, DOCTOR_LEAK, o->place->where,
                     doctor_say(o->d, "%s answers before Danelaw's table for mandatory connectors: %s", o->word,
-                               doctor_keys_give(o->d, &o->keys)),
+                               doctor_keys_give(o->d->report, &o->keys)),
                     o->before ? doctor_say(o->d, "take these entries out of %s, or put it behind %s", o->word, o->d->table)
                               : doctor_say(o->d, "take these entries out of %s", o->word));
     else if (o->mentioned.count > 0)
         doctor_find(o->d, DOCTOR_HINT, o->place->where,
                     doctor_say(o->d, "%s has patterns for addresses of mandatory connectors: %s", o->word,
-                               doctor_keys_give(o->d, &o->mentioned)),
+                               doctor_keys_give(o->d->report, &o->mentioned)),
                     doctor_say(o->d, "take them out of %s, or see to it that they lead to a road of Danelaw's", o->word));
     text_done(&o->keys.text);
     text_done(&o->mentioned.text);
