@@ -296,7 +296,7 @@ static void crowd_count(struct crowd *c)
 
 static void crowd_wait(struct crowd *c, size_t count)
 {
-    int64_t until = clock_ms() + 60000;
+    int64_t until = clock_ms() + 120000;
     bool all;
 
     mutex_lock(&c->lock);

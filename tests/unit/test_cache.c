@@ -343,7 +343,7 @@ static void since_is_when_the_state_changed(void **state)
     assert_null(cache_peek(m, &h, &since));                 /* searched, but nothing is known */
     land(m, "d.example", DANE_USABLE, 1, MINUTE);
     evidence_unref(cache_peek(m, &h, &first));
-    assert_in_range(first, before, before + 5);
+    assert_in_range(first, before, (int64_t)clock_wall());
     sleep(1);
     assert_int_equal(join(m, "d.example", NULL, 1 + MINUTE), SEAT_FIRST);
     land(m, "d.example", DANE_USABLE, 1 + MINUTE, MINUTE);
@@ -643,7 +643,7 @@ static void bustle_round(struct bustle *b, int which, unsigned dice)
         break;
     }
     if (patient || !cache_leave(b->cache, &b->names[which], &s.waiter)) {
-        int64_t until = clock_ms() + 20000;
+        int64_t until = clock_ms() + 60000;
 
         mutex_lock(&s.lock);
         while (!s.awake && clock_ms() < until)

@@ -23,7 +23,7 @@
 
 #include <cmocka.h>
 
-enum { HOUR = 3600, DAY = 24 * HOUR, WAIT_MS = 20000, CROWD = 8 };
+enum { HOUR = 3600, DAY = 24 * HOUR, WAIT_MS = 60000, CROWD = 8 };
 
 static int64_t now_is;                  /* what the tests begin with */
 static char folder[64];
@@ -167,7 +167,7 @@ static int ask(const char *words)
 
     snprintf(path, sizeof(path), "%s/danelaw.db", folder);
     assert_int_equal(sqlite3_open(path, &db), SQLITE_OK);
-    sqlite3_busy_timeout(db, 2000);
+    sqlite3_busy_timeout(db, WAIT_MS);
     assert_int_equal(sqlite3_prepare_v2(db, words, -1, &statement, NULL), SQLITE_OK);
     answer = sqlite3_step(statement) == SQLITE_ROW ? sqlite3_column_int(statement, 0) : -1;
     sqlite3_finalize(statement);
