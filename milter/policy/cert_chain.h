@@ -20,7 +20,7 @@ struct cert_chain {
     const uint8_t *const *certificates;
     const size_t *lengths;
     uint8_t fingerprint[CERT_CHAIN_FINGERPRINT];     /* SHA-256 of the first, whole */
-    int64_t not_before, not_after;              /* of the first, wall seconds */
+    int64_t not_before, not_after;              /* of the first, wall seconds; 0: can't be read */
     atomic_uint users;
 };
 
@@ -40,7 +40,8 @@ struct cert_chain_demand {
 
 /*
  * Whether some record authenticates the chain (RFC 7671, RFC 7672 3.1), by OpenSSL's own DANE verification. ret_matched: which
- * record. false: why says what there is instead (expired, another name, another key), for the partner's administrator.
+ * record, the first of equal ones. false: why says what there is instead (expired, another name, another key), for the partner's
+ * administrator. Any thread.
  */
 bool cert_chain_dane(const struct cert_chain *c, const struct cert_chain_demand *d, int64_t now, size_t *ret_matched, struct fault *why);
 
@@ -50,7 +51,10 @@ bool cert_chain_dane(const struct cert_chain *c, const struct cert_chain_demand 
  */
 bool cert_chain_pkix(const struct cert_chain *c, X509_STORE *trust, const char *const names[], size_t count, int64_t now, struct fault *why);
 
-/* Whether one of the records says just this fingerprint (3 0 1), so that no chain is needed. Pure. */
+/*
+ * Whether one of the records says just this fingerprint (3 0 1), so that no chain is needed. Beside a record 3 0 2 none does:
+ * the stronger digest decides (RFC 7671 9), and that needs the chain. Pure.
+ */
 bool cert_chain_is_pinned(const struct cert_chain_demand *d, const uint8_t fingerprint[static CERT_CHAIN_FINGERPRINT], size_t *ret_matched);
 
 #endif
