@@ -22,11 +22,12 @@
 #include "lookup/fetch.h"
 #include "lookup/https.h"
 #include "lookup/inbox.h"
+#include "lookup/probe.h"
+#include "lookup/probe_find.h"
 #include "lookup/unbound.h"
 
 #include <errno.h>
 #include <event2/event.h>
-#include <stdio.h>
 #include <string.h>
 #include <sys/queue.h>
 #include <unbound.h>
@@ -58,7 +59,8 @@ struct inquiry {
 struct dns {
     struct lookup face;
     struct inbox inbox;
-    struct https *https;            /* has threads of its own */
+    struct https *https;            /* these two have threads of their own */
+    struct probe *probe;
     pthread_t thread;
     uint32_t timeout;               /* seconds; frozen */
     /* resolver thread only */
@@ -103,14 +105,11 @@ static void say_late(const struct dns *d, struct fault *ret)
 static void refuse(struct job *job, const char *why)
 {
     struct dns_records none = { .look = ask_failure(why) };
-    struct probe_sight blind = { .state = PROBE_UNREACHABLE };
 
     if (job->at != NULL)
         job->at->arrive(job->at, evaluation_refuse(why));
-    else if (job->probe_at != NULL) {
-        snprintf(blind.why, sizeof(blind.why), "%s", why);
-        job->probe_at->arrive(job->probe_at, &blind);
-    }
+    else if (job->probe_at != NULL)
+        probe_refuse(job->probe_at, why);
     else if (job->query_at != NULL)
         job->query_at->arrive(job->query_at, &none.look);
     else
@@ -271,6 +270,14 @@ static void start_inquiry(struct dns *d, struct job *job)
         inquiry_land(q, NULL);
 }
 
+/* Visits */
+
+static void start_visit(struct dns *d, struct job *job)
+{
+    probe_find(&d->face, d->probe, &job->target, job->probe_at);
+    inbox_job_free(job);
+}
+
 /* The loop */
 
 static void take_in(struct dns *d, struct job *job)
@@ -278,7 +285,7 @@ static void take_in(struct dns *d, struct job *job)
     if (d->shut)
         refuse(job, closing_words);
     else if (job->probe_at != NULL)
-        refuse(job, "visits are not to be had");
+        start_visit(d, job);
     else if (job->at == NULL)
         start_inquiry(d, job);
     else
@@ -411,6 +418,7 @@ static void dns_free(struct dns *d)
     if (d->loop != NULL)
         event_base_free(d->loop);
     unbound_close(d->ctx);
+    probe_free(d->probe);
     inbox_done(&d->inbox);
     free(d);
 }
@@ -419,7 +427,8 @@ static void face_close(struct lookup *self)
 {
     struct dns *d = (struct dns *)self;
 
-    https_shut(d->https);           /* first: who is told now may still ask DNS once more */
+    probe_shut(d->probe);           /* first: who is told now may still ask DNS once more */
+    https_shut(d->https);
     inbox_close(&d->inbox);
     pthread_join(d->thread, NULL);
     https_free(d->https);
@@ -447,7 +456,8 @@ bool dns_open(const struct settings *set, struct lookup **ret, struct fault *why
                               .fetch_policy = face_fetch_policy, .probe = face_probe, .close = face_close };
     d->timeout = set->resolver.timeout;
     TAILQ_INIT(&d->waiting);
-    if (!inbox_open(&d->inbox, why) || !unbound_open(set, &d->ctx, why) || !make_loop(d, why)) {
+    if (!inbox_open(&d->inbox, why) || !unbound_open(set, &d->ctx, why) || !probe_open(set, &d->probe, why) ||
+        !make_loop(d, why)) {
         dns_free(d);
         return false;
     }
