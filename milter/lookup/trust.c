@@ -13,12 +13,14 @@ static bool add_file(X509_STORE *trust, const char *path, struct fault *why)
 {
     if (X509_STORE_load_file(trust, path) == 1)
         return true;
-    return fault_set(why, "%s: cannot read certificate authorities: %s", path, ERR_reason_error_string(ERR_peek_last_error()));
+    return fault_set(why, "%s: cannot read certificate authorities: %s", path,
+                     ERR_reason_error_string(ERR_peek_last_error()));
 }
 
 static bool add_folder(X509_STORE *trust, const char *path, struct fault *why)
 {
-    return X509_STORE_load_path(trust, path) == 1 || fault_set(why, "%s: cannot use this folder of certificate authorities", path);
+    return X509_STORE_load_path(trust, path) == 1
+           || fault_set(why, "%s: cannot use this folder of certificate authorities", path);
 }
 
 /* What libcurl was built with; a build that names neither leaves it to OpenSSL. */
@@ -32,7 +34,8 @@ static bool add_presets(X509_STORE *trust, struct fault *why)
     curl_easy_getinfo(easy, CURLINFO_CAINFO, &file);
     curl_easy_getinfo(easy, CURLINFO_CAPATH, &folder);
     if (file == NULL && folder == NULL)
-        return X509_STORE_set_default_paths(trust) == 1 || fault_set(why, "cannot use OpenSSL's own certificate authorities");
+        return X509_STORE_set_default_paths(trust) == 1
+               || fault_set(why, "cannot use OpenSSL's own certificate authorities");
     return (file == NULL || add_file(trust, file, why)) && (folder == NULL || add_folder(trust, folder, why));
 }
 

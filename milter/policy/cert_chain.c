@@ -65,7 +65,8 @@ static struct cert_chain *copy(const uint8_t *const certificates[], const size_t
     return c;
 }
 
-bool cert_chain_new(const uint8_t *const certificates[], const size_t lengths[], size_t count, struct cert_chain **ret, struct fault *why)
+bool cert_chain_new(const uint8_t *const certificates[], const size_t lengths[], size_t count, struct cert_chain **ret,
+                    struct fault *why)
 {
     AUTO(X509_free) X509 *first = NULL;
     size_t octets = 0, i;
@@ -202,7 +203,8 @@ static bool is_name(const char *name)
     return *name != '\0' && *name != '.';
 }
 
-static bool by_dane(const struct cert_chain *c, const struct cert_chain_demand *d, int64_t now, size_t *ret_matched, struct fault *why)
+static bool by_dane(const struct cert_chain *c, const struct cert_chain_demand *d, int64_t now, size_t *ret_matched,
+                    struct fault *why)
 {
     size_t added, i;
     AUTO(SSL_free) SSL *ssl = knowing(d, &added);
@@ -222,7 +224,8 @@ static bool by_dane(const struct cert_chain *c, const struct cert_chain_demand *
     return find_matched(ssl, d, ret_matched) || fault_set(why, "no TLSA record matches the key or certificate shown");
 }
 
-bool cert_chain_dane(const struct cert_chain *c, const struct cert_chain_demand *d, int64_t now, size_t *ret_matched, struct fault *why)
+bool cert_chain_dane(const struct cert_chain *c, const struct cert_chain_demand *d, int64_t now, size_t *ret_matched,
+                     struct fault *why)
 {
     bool good;
 
@@ -234,7 +237,8 @@ bool cert_chain_dane(const struct cert_chain *c, const struct cert_chain_demand 
     return good;
 }
 
-bool cert_chain_is_pinned(const struct cert_chain_demand *d, const uint8_t fingerprint[static CERT_CHAIN_FINGERPRINT], size_t *ret_matched)
+bool cert_chain_is_pinned(const struct cert_chain_demand *d, const uint8_t fingerprint[static CERT_CHAIN_FINGERPRINT],
+                          size_t *ret_matched)
 {
     size_t i, found = d->count;
 
@@ -257,7 +261,8 @@ bool cert_chain_is_pinned(const struct cert_chain_demand *d, const uint8_t finge
 
 /* PKIX */
 
-static bool by_pkix(const struct cert_chain *c, X509_STORE *trust, const char *const names[], size_t count, int64_t now, struct fault *why)
+static bool by_pkix(const struct cert_chain *c, X509_STORE *trust, const char *const names[], size_t count, int64_t now,
+                    struct fault *why)
 {
     unsigned int flags = X509_CHECK_FLAG_NEVER_CHECK_SUBJECT | X509_CHECK_FLAG_SINGLE_LABEL_SUBDOMAINS;
     AUTO(free_all) STACK_OF(X509) *shown = parse_all(c);
@@ -270,7 +275,8 @@ static bool by_pkix(const struct cert_chain *c, X509_STORE *trust, const char *c
     return X509_verify_cert(v) == 1 || cert_words_pkix(v, names, count, why);
 }
 
-bool cert_chain_pkix(const struct cert_chain *c, X509_STORE *trust, const char *const names[], size_t count, int64_t now, struct fault *why)
+bool cert_chain_pkix(const struct cert_chain *c, X509_STORE *trust, const char *const names[], size_t count, int64_t now,
+                     struct fault *why)
 {
     size_t i, named = 0;
     bool good;

@@ -97,7 +97,8 @@ static bool untrusted(const X509 *certificate, struct fault *why)
 {
     char name[NAME_SIZE];
 
-    return fault_set(why, "signed by an authority that is not trusted: %s", show_name(X509_get_issuer_name(certificate), name));
+    return fault_set(why, "signed by an authority that is not trusted: %s",
+                     show_name(X509_get_issuer_name(certificate), name));
 }
 
 /* What went wrong, wherever in the chain; names and records apart. */
@@ -110,7 +111,8 @@ static bool explain(X509_STORE_CTX *v, struct fault *why)
     if (certificate == NULL)
         certificate = X509_STORE_CTX_get0_cert(v);
     if (error == X509_V_ERR_CERT_HAS_EXPIRED)
-        return fault_set(why, "%s expired on %s", which(v, certificate, room), show_date(X509_get0_notAfter(certificate), date));
+        return fault_set(why, "%s expired on %s", which(v, certificate, room),
+                         show_date(X509_get0_notAfter(certificate), date));
     if (error == X509_V_ERR_CERT_NOT_YET_VALID)
         return fault_set(why, "%s is not valid before %s", which(v, certificate, room),
                          show_date(X509_get0_notBefore(certificate), date));
@@ -153,7 +155,8 @@ static bool unmatched(X509_STORE_CTX *v, const struct cert_chain_demand *d, stru
     for (i = 0; i < d->count && d->records[i].usage == USAGE_TA; i++)
         continue;
     if (i < d->count)
-        return fault_set(why, "no TLSA record matches the key or certificate shown: its key would be 3 1 1 %s", key_digest(first, digest));
+        return fault_set(why, "no TLSA record matches the key or certificate shown: 3 1 1 %s would",
+                         key_digest(first, digest));
     if (sk_X509_num(chain) > 0)
         last = sk_X509_value(chain, sk_X509_num(chain) - 1);
     return fault_set(why, "no TLSA record matches an authority of the %d certificates shown: the last is signed by %s",
@@ -173,7 +176,8 @@ static bool misnamed(X509_STORE_CTX *v, bool by_subject, const struct text *want
     if (show_hosts(first, hosts) > 0)
         return fault_set(why, "the certificate is for %s, not for %s", hosts, text_words(wanted));
     if (by_subject)
-        return fault_set(why, "the certificate is for %s, not for %s", show_name(X509_get_subject_name(first), name), text_words(wanted));
+        return fault_set(why, "the certificate is for %s, not for %s", show_name(X509_get_subject_name(first), name),
+                         text_words(wanted));
     return fault_set(why, "the certificate has no host name as subjectAltName (%s), %s is wanted",
                      show_name(X509_get_subject_name(first), name), text_words(wanted));
 }

@@ -7,6 +7,7 @@
 #include "base/memory.h"
 #include "base/text.h"
 
+#include <openssl/err.h>
 #include <openssl/x509.h>
 #include <stdio.h>
 #include <string.h>
@@ -18,9 +19,13 @@ enum { USAGE_TA = 2, USAGE_EE = 3, MATCH_FULL = 0, MATCH_SHA256 = 1, MATCH_SHA51
 static bool parses_as_certificate(const struct dns_tlsa *record)
 {
     const unsigned char *at = record->data;
-    X509 *certificate = d2i_X509(NULL, &at, record->length);
-    bool whole = certificate != NULL && at == record->data + record->length;
+    X509 *certificate;
+    bool whole;
 
+    ERR_set_mark();
+    certificate = d2i_X509(NULL, &at, record->length);
+    whole = certificate != NULL && at == record->data + record->length;
+    ERR_pop_to_mark();
     X509_free(certificate);
     return whole;
 }
@@ -28,9 +33,13 @@ static bool parses_as_certificate(const struct dns_tlsa *record)
 static bool parses_as_key(const struct dns_tlsa *record)
 {
     const unsigned char *at = record->data;
-    EVP_PKEY *key = d2i_PUBKEY(NULL, &at, record->length);
-    bool whole = key != NULL && at == record->data + record->length;
+    EVP_PKEY *key;
+    bool whole;
 
+    ERR_set_mark();
+    key = d2i_PUBKEY(NULL, &at, record->length);
+    whole = key != NULL && at == record->data + record->length;
+    ERR_pop_to_mark();
     EVP_PKEY_free(key);
     return whole;
 }
@@ -268,20 +277,27 @@ static void explain_hosts(const struct tally *t, bool mx_secure, const struct fa
 
 enum { RECORDS_MAX = 16, RECORD_OCTETS_MAX = 16 * 1024 };   /* of one host; what is past them matches nothing, so that mail waits */
 
-/* The records that count for a good host. Returns how many. */
-static size_t usable_records(const struct dns_host *host, const struct dns_tlsa *ret[static RECORDS_MAX], size_t *ret_octets)
+/* The records that count for a good host, borrowed. */
+struct chosen {
+    const struct dns_tlsa *records[RECORDS_MAX];
+    size_t count, octets;
+};
+
+static void choose(const struct dns_host *host, struct chosen *ret)
 {
     const struct dns_tlsa_set *set = dane_tlsa_of(host);
-    size_t count = 0, i;
+    size_t parsed = 0, i;
 
-    *ret_octets = 0;
-    for (i = 0; i < set->count && count < RECORDS_MAX; i++) {
-        if (*ret_octets + set->records[i].length > RECORD_OCTETS_MAX || !dane_tlsa_usable(&set->records[i], NULL))
+    for (i = 0; i < set->count && ret->count < RECORDS_MAX; i++) {
+        const struct dns_tlsa *record = &set->records[i];
+
+        if (ret->octets + record->length > RECORD_OCTETS_MAX)
             continue;
-        *ret_octets += set->records[i].length;
-        ret[count++] = &set->records[i];
+        if ((record->matching == MATCH_FULL && ++parsed > PARSED_MAX) || !dane_tlsa_usable(record, NULL))
+            continue;
+        ret->octets += record->length;
+        ret->records[ret->count++] = record;
     }
-    return count;
 }
 
 /* A block that holds evidence, its hosts, their records, then texts and data, in this order. */
@@ -299,11 +315,10 @@ static const char *pack_text(struct parcel *p, const char *text)
     return there;
 }
 
-static void pack_host(struct parcel *p, const struct dns_host *from, enum host_state state)
+static void pack_host(struct parcel *p, const struct dns_host *from, enum host_state state, const struct chosen *chosen)
 {
-    const struct dns_tlsa *records[RECORDS_MAX];
     struct evidence_host *host = p->host++;
-    size_t octets, i;
+    size_t i;
 
     *host = (struct evidence_host){ .preference = from->preference, .state = state, .base = "",
                                     .addresses_secure = dane_addresses_secure(from) };
@@ -314,18 +329,18 @@ static void pack_host(struct parcel *p, const struct dns_host *from, enum host_s
         return;
     host->base = pack_text(p, dane_tlsa_of(from)->base.name);
     host->tlsa = p->record;
-    host->tlsa_count = usable_records(from, records, &octets);
-    for (i = 0; i < host->tlsa_count; i++) {
-        *p->record = *records[i];
-        p->record++->data = memcpy(p->at, records[i]->data, records[i]->length);
-        p->at += records[i]->length;
+    host->tlsa_count = chosen->count;
+    for (i = 0; i < chosen->count; i++) {
+        *p->record = *chosen->records[i];
+        p->record++->data = memcpy(p->at, chosen->records[i]->data, chosen->records[i]->length);
+        p->at += chosen->records[i]->length;
     }
 }
 
 static struct evidence *assemble(const struct dns_answers *answers, const enum host_state *states, const char *why)
 {
-    size_t octets = strlen(why) + 1, records = 0, own, i;
-    const struct dns_tlsa *some[RECORDS_MAX];
+    size_t octets = strlen(why) + 1, records = 0, i;
+    struct chosen chosen[DNS_HOSTS_MAX] = { { .count = 0 } };
     struct evidence *e;
     struct parcel p;
 
@@ -333,8 +348,9 @@ static struct evidence *assemble(const struct dns_answers *answers, const enum h
         octets += (size_t)answers->hosts[i].name.length + (size_t)answers->hosts[i].expanded.length + 2;
         if (states[i] != HOST_GOOD)
             continue;
-        records += usable_records(&answers->hosts[i], some, &own);
-        octets += own + (size_t)dane_tlsa_of(&answers->hosts[i])->base.length + 1;
+        choose(&answers->hosts[i], &chosen[i]);
+        records += chosen[i].count;
+        octets += chosen[i].octets + (size_t)dane_tlsa_of(&answers->hosts[i])->base.length + 1;
     }
     e = mem_zero(sizeof(*e) + answers->host_count * sizeof(*p.host) + records * sizeof(*p.record) + octets);
     p.host = (struct evidence_host *)(e + 1);
@@ -343,7 +359,7 @@ static struct evidence *assemble(const struct dns_answers *answers, const enum h
     p.at = (char *)(p.record + records);
     e->why = pack_text(&p, why);
     for (i = 0; i < answers->host_count; i++)
-        pack_host(&p, &answers->hosts[i], states[i]);
+        pack_host(&p, &answers->hosts[i], states[i], &chosen[i]);
     e->host_count = answers->host_count;
     atomic_init(&e->users, 1);
     return e;
