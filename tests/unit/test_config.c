@@ -3,6 +3,7 @@
 #include "base/clock.h"
 
 #include <string.h>
+#include <time.h>
 
 /* What is outside the rules: settings, files, and what libconfig makes of them. */
 
@@ -446,13 +447,13 @@ static void write_many(bool faulty)
 static void a_hundred_thousand_connectors_load_at_once(void **state)
 {
     struct configuration *c;
-    int64_t begun;
+    clock_t begun;
 
     (void)state;
     write_many(false);
-    begun = clock_ms();
+    begun = clock();
     c = load_good(NULL);
-    assert_true(clock_ms() - begun < 20000);    /* half a second; sanitizers and a busy host take their time */
+    assert_true(clock() - begun < 20 * CLOCKS_PER_SEC); /* half a second; sanitizers take their time */
     assert_int_equal(ruleset_count(c->rules), MANY);
     assert_string_equal(found(c, "x@a.p77777.example", "")->name, "Partner 77777");
     config_free(c);

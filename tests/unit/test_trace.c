@@ -21,13 +21,14 @@
 #include <string.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <sqlite3.h>
 
 #include <cmocka.h>
 
-enum { WAIT_MS = 20000, ROWS_MOST = 40000, DAYS = 30 };
+enum { WAIT_MS = 60000, ROWS_MOST = 40000, DAYS = 30 };
 
 static const int64_t day_ms = 24 * 60 * 60 * 1000;
 
@@ -576,7 +577,7 @@ static void without_days_there_is_no_trace(void **state)
 
 static void the_oldest_make_room_where_there_are_too_many(void **state)
 {
-    int64_t now = clock_wall_ms();
+    int64_t now = clock_wall_ms(), until = __real_clock_ms() + WAIT_MS;
     size_t i;
 
     (void)state;
@@ -586,7 +587,7 @@ static void the_oldest_make_room_where_there_are_too_many(void **state)
     settle();
     sql("UPDATE trace_size SET rows = 20000000 + 2200");        /* as if there were more */
     trace_tend(trace, now);
-    for (i = 0; i < 200 && sql("SELECT count(*) FROM trace") > 800; i++)
+    while (sql("SELECT count(*) FROM trace") > 800 && __real_clock_ms() < until)
         pause_ms(50);
     assert_int_equal(sql("SELECT count(*) FROM trace"), 800);
     find((struct trace_filter){ 0 });
@@ -596,6 +597,7 @@ static void the_oldest_make_room_where_there_are_too_many(void **state)
 
 static void closing_does_not_wait_for_old_rows(void **state)
 {
+    clock_t worked;
     int64_t begun;
     size_t i;
 
@@ -609,9 +611,11 @@ static void closing_does_not_wait_for_old_rows(void **state)
     settle();
     close_all();
     open_for(1);
+    worked = clock();
     begun = __real_clock_ms();
     close_all();
-    assert_true(__real_clock_ms() - begun < 1500);
+    worked = clock() - worked;
+    assert_true(__real_clock_ms() - begun < 1500 || worked < CLOCKS_PER_SEC / 2);       /* others may be at work, too */
     open_for(1);
     until_rows(0);
 }
