@@ -65,7 +65,7 @@ static const struct setting sts[] = {
 };
 
 static const struct setting probe[] = {
-    { "interval", SETTING_DURATION, AT(probe.interval), "15m", "time between visits", .least = 60, .most = DAY },
+    { "interval", SETTING_DURATION, AT(probe.interval), "15m", "time between visits", .least = 10, .most = DAY },
     { "concurrency", SETTING_NUMBER, AT(probe.concurrency), "8", "visits at once", .least = 1, .most = 256 },
     { "timeout", SETTING_DURATION, AT(probe.timeout), "30s", "one visit", .least = 1, .most = 600 },
     { "helo", SETTING_TEXT, AT(probe.helo), "", "EHLO name; empty: the host's" },

@@ -97,3 +97,25 @@ struct evidence *evidence_join(struct evidence *dane, const struct evidence *sts
     atomic_init(&e->users, 1);
     return e;
 }
+
+struct evidence *evidence_mismatch(struct evidence *found, const char *why)
+{
+    size_t words = strlen(why) + 1;
+    struct evidence *e = mem_zero(sizeof(*e) + words);
+
+    e->dane = DANE_MISMATCH;
+    e->sts = found->sts;
+    e->mx_secure = found->mx_secure;
+    e->mx_failed = found->mx_failed;
+    e->fresh_until = found->fresh_until;
+    e->why = memcpy(e + 1, why, words);
+    e->host_count = found->host_count;
+    e->hosts = found->hosts;
+    e->sts_why = found->sts_why;
+    e->policy = found->policy == NULL ? NULL : sts_policy_ref(found->policy);
+    e->lender = evidence_ref(found);
+    e->fetched_at = found->fetched_at;
+    e->retry_at = found->retry_at;
+    atomic_init(&e->users, 1);
+    return e;
+}

@@ -71,6 +71,8 @@ struct evidence *evidence_of_sts(enum sts_state sts, const char *why, struct sts
  * those there are (RFC 8461 4.1). Gives a reference, which may be to dane itself.
  */
 struct evidence *evidence_join(struct evidence *dane, const struct evidence *sts);
+/* The same, but that visits to the hosts found no certificate that fits. Gives a reference; keeps one to found. */
+struct evidence *evidence_mismatch(struct evidence *found, const char *why);
 struct evidence *evidence_ref(struct evidence *e);
 void evidence_unref(struct evidence *e);                /* NULL is welcome */
 
