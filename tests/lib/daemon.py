@@ -14,6 +14,7 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 BUILD = os.environ.get("DANELAW_BUILD") or os.path.join(HERE, "..", "..", "milter")
 USER = "nobody"
 SOCKETS = SPOOL + "/danelaw"            # below the queue directory, where a chrooted smtpd can reach it
+SENDMAIL_SOCKETS = "/run/danelaw"       # where nobody but root and the daemon's user may write
 STORE = ROOT + "/store"
 CONF = ROOT + "/danelaw.conf"
 CONTROL = ROOT + "/control.sock"
@@ -33,18 +34,23 @@ class Danelawd:
 
     # --- configuration
 
+    @property
+    def sockets(self):
+        return SENDMAIL_SOCKETS if self.lab.at_work == "sendmail" else SOCKETS
+
     def preset(self):
         """The settings of DESIGN section 2 that the lab needs otherwise than preset."""
+        mta = self.lab.at_work
         return {
             "user": USER,
-            "milter": {"socket": f"unix:{SOCKETS}/milter.sock", "socket_group": "postfix",
+            "milter": {"socket": f"unix:{self.sockets}/milter.sock", "socket_group": "postfix",
                        "queue_clients": ["127.0.0.1", "::1"]},
-            "maps": {"socket": f"unix:{SOCKETS}/map.sock", "socket_group": "postfix"},
+            "maps": {"socket": f"unix:{self.sockets}/map.sock", "socket_group": "postfix"},
             "control": {"socket": f"unix:{CONTROL}"},
             "resolver": {"root_hints": self.lab.zones.hints, "trust_anchor": [self.lab.zones.anchor]},
             "store": {"directory": STORE},
             "log": {"target": "stderr"},
-            "tables": {"mta": "postfix", "config_dir": CONFIG},
+            "tables": {"mta": mta, "config_dir": "/etc/mail" if mta == "sendmail" else CONFIG},
         }
 
     def configure(self, connectors=(), **groups):
@@ -71,8 +77,8 @@ class Danelawd:
     def log(self):
         return self.lab.log_path("danelawd")
 
-    def start(self, wait=20, prepare=True):
-        for directory in (SOCKETS, STORE) if prepare else ():
+    def start(self, wait=60, prepare=True):
+        for directory in (self.sockets, STORE) if prepare else ():
             os.makedirs(directory, exist_ok=True)
             shutil.chown(directory, USER, "postfix")
             os.chmod(directory, 0o750)
@@ -106,7 +112,7 @@ class Danelawd:
             self.process.wait()
         self.process = None
 
-    def stop(self, patience=15):
+    def stop(self, patience=60):
         """An orderly end; returns the exit status, or None if it had to be killed."""
         if not self.running():
             self.process = None

@@ -1,12 +1,12 @@
-"""The laboratory: names, partners, a sending Postfix and danelawd, in a world of its own.
+"""The laboratory: names, partners, a sending Postfix or Sendmail, and danelawd, in a world of its own.
 
     namespace.enter()
     with Lab() as lab:
-        lab.up()                        # name servers, partners, Postfix
+        lab.up()                        # name servers, partners, Postfix (or: mta="sendmail")
         lab.danelawd.start(connectors=[...])
         ...
 
-Postfix asks an unbound on 127.0.0.1; danelawd recurses by itself from the lab's root, or asks the unbound on
+The MTA asks an unbound on 127.0.0.1; danelawd recurses by itself from the lab's root, or asks the unbound on
 127.0.0.2, which a test may stop.
 """
 
@@ -34,6 +34,7 @@ import table
 import zones
 from namespace import ROOT, run
 from postfix import MAILBOX, SPOOL, Postfix
+from sendmail import Sendmail
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 TOOLS = {"nsd": "nsd", "unbound": "unbound", "ldns-signzone": "ldnsutils", "postfix": "postfix"}
@@ -47,6 +48,8 @@ class Lab:
         self.authority = certs.Authority(ROOT + "/certs")
         self.zones = zones.Zones(ROOT + "/zones", self.authority)
         self.postfix = Postfix()
+        self.sendmail = Sendmail()
+        self.mta, self.at_work = self.postfix, None
         self.partners = Partners(ROOT + "/partners.jsonl")
         self.policy_hosts = policyhost.PolicyHosts(self.authority)
         self.danelawd = daemon.Danelawd(self)
@@ -59,7 +62,7 @@ class Lab:
             self.danelawd.kill()
         self.down()
 
-    def up(self, database_type="", tell=lambda text: None):
+    def up(self, database_type="", tell=lambda text: None, mta="postfix"):
         tell("signing the zones")
         self.zones.build()
         tell("starting name servers, resolver and partners")
@@ -67,8 +70,8 @@ class Lab:
         self._start_partners()
         self._start_policy_hosts()
         self.start_resolver("postfix-resolver", POSTFIX_RESOLVER)
-        tell("starting Postfix")
-        self._start_postfix(database_type)
+        tell(f"starting {mta.capitalize()}")
+        self.use(mta, database_type)
         self._wait_for_dns()
 
     def down(self):
@@ -76,9 +79,23 @@ class Lab:
         for name in list(self.processes):
             self.kill(name)
 
+    def use(self, mta, database_type=""):
+        """From now on this MTA sends; Postfix may be followed by Sendmail, but not the other way round."""
+        if mta == self.at_work:
+            return
+        self.danelawd.stop()
+        if mta == "postfix":
+            self._start_postfix(database_type)
+        else:
+            if self.at_work is not None:
+                self.postfix.stop()
+            self.mta = self.sendmail
+            self._start_sendmail()
+        self.at_work = mta
+
     def rules(self, connectors, **groups):
-        """danelawd and Postfix with these connectors, whatever was before; an empty queue."""
-        self.postfix.empty_queue()
+        """danelawd and the MTA with these connectors, whatever was before; an empty queue."""
+        self.mta.empty_queue()
         self.rules_keep_queue(connectors, **groups)
 
     def rules_keep_queue(self, connectors, **groups):
@@ -93,7 +110,10 @@ class Lab:
         self.roads()
 
     def roads(self, *options):
-        """Postfix set up with what danelaw prints, line by line."""
+        """The MTA set up with what danelaw prints, line by line."""
+        if self.mta is self.sendmail:
+            self._sendmail_roads()
+            return
         self.postfix.pristine()
         done = self.danelawd.cli("setup", "postfix", *options)
         if done.returncode != 0:
@@ -211,6 +231,23 @@ class Lab:
         authserver.start(SPOOL + "/private/auth")
         wait_until(lambda: can_connect("127.0.0.1", 25), 20, "smtpd to listen")
 
+    def _start_sendmail(self):
+        aliases = [("postmaster", "root"), ("root", "al")]
+        aliases += [(f"alias-{p.name}", f"by-alias@{p.domain}") for p in table.PARTNERS]
+        virtual = [(f"virtual-{p.name}@sender.example", f"by-virtual@{p.domain}") for p in table.PARTNERS]
+        self.sendmail.install(aliases=aliases, virtual=virtual)
+        self.sendmail.start()
+        wait_until(lambda: can_connect("127.0.0.1", 25), 20, "Sendmail to listen")
+
+    def _sendmail_roads(self):
+        """What danelaw setup sendmail prints, above and below the MAILER lines as it says."""
+        done = self.danelawd.cli("setup", "sendmail")
+        if done.returncode != 0:
+            raise RuntimeError(f"danelaw setup sendmail: exit {done.returncode}: {done.stdout}{done.stderr}")
+        if self.sendmail.apply(done.stdout):
+            self.sendmail.restart()
+            wait_until(lambda: can_connect("127.0.0.1", 25), 20, "Sendmail to listen")
+
     def _wait_for_dns(self):
         def answers():
             query = dns.message.make_query("good311.example", "MX", want_dnssec=True)
@@ -303,7 +340,8 @@ def can_connect(address, port):
 
 
 def wait_until(ready, seconds, what):
-    """Polls until ready() is true, and returns what it returned."""
+    """Polls until ready() is true, and returns what it returned; a slow machine has a minute for everything."""
+    seconds = max(seconds, 60)
     deadline = time.monotonic() + seconds
     while True:
         value = ready()

@@ -33,11 +33,11 @@ class Letter:
         return table.BY_DOMAIN.get(self.recipient.rpartition("@")[2].lower())
 
     def events(self, lab):
-        """Postfix's words about it, oldest first."""
+        """The MTA's words about it, oldest first."""
         if self.way == "bounce":
-            lab.postfix.log.read()
-            return [d for d in lab.postfix.log.deliveries if d.to.lower() == self.recipient.lower()]
-        return lab.postfix.log.fates(self.number, self.recipient)
+            lab.mta.log.read()
+            return [d for d in lab.mta.log.deliveries if d.to.lower() == self.recipient.lower()]
+        return lab.mta.log.fates(self.number, self.recipient)
 
     def copies(self, lab):
         """The partners' records of it."""
@@ -67,7 +67,7 @@ class Letter:
         lines = [f"{self}: {self.code} {self.reply} ({self.took:.2f} s), message-id {self.number}"]
         lines += [f"  copy at {c['host']} tls={c['tls']} sni={c['sni']}" for c in self.copies(lab)]
         words = [self.number.strip("<>")] + sorted({d.queue_id for d in self.events(lab)})
-        lines += ["  " + line for line in lab.postfix.log.about(*words)]
+        lines += ["  " + line for line in lab.mta.log.about(*words)]
         words[0] = f"to=<{self.recipient.lower()}>"
         lines += ["  " + line for line in lab.danelawd.about(*words)]
         return "\n".join(lines)
@@ -99,7 +99,7 @@ def by_submission(lab, recipient, sender=SENDER):
 
 def by_sendmail(lab, recipient, sender=SENDER, user="nobody"):
     number, message = new_message(sender=sender)
-    status, said = lab.postfix.inject(sender, [recipient], message, user=user)
+    status, said = lab.mta.inject(sender, [recipient], message, user=user)
     return Letter("sendmail", sender, recipient, number, 250 if status == 0 else 451, said)
 
 
@@ -138,7 +138,7 @@ def post(lab, jobs, workers=24):
         return list(pool.map(lambda job: job[0](lab, *job[1:]), jobs))
 
 
-def insist(lab, letters, fits=lambda letter: True, word="dns-temp", seconds=20):
+def insist(lab, letters, fits=lambda letter: True, word="dns-temp", seconds=60):
     """Tries again, as every mail host does, what was refused with a word that may only mean "not yet"."""
     deadline = time.monotonic() + seconds
     for number, letter in enumerate(letters):
@@ -149,7 +149,7 @@ def insist(lab, letters, fits=lambda letter: True, word="dns-temp", seconds=20):
     return letters
 
 
-def settle(lab, letters, seconds=60):
+def settle(lab, letters, seconds=120):
     """Waits until each letter's fate is known; returns those that nobody knows of."""
     deadline = time.monotonic() + seconds
     open_letters = list(letters)

@@ -17,10 +17,16 @@ class Skip(Exception):
     """Why a test cannot be made here."""
 
 
-def chapter(function):
+def chapter(function, mta="postfix"):
     """A function of (lab, book); its name is what the runner's filter argument is compared with."""
+    function.mta = mta
     CHAPTERS.append(function)
     return function
+
+
+def sendmail_chapter(function):
+    """A chapter that wants Sendmail to send."""
+    return chapter(function, "sendmail")
 
 
 class Book:
