@@ -74,6 +74,35 @@ static void show_override(const json_t *override)
     output_field("override", line);
 }
 
+/* `mx.bank.example [192.0.2.1]: DANE match, expires 2026-...`, or what is wrong there. */
+static void show_visit(const json_t *visit, const char *label)
+{
+    const char *why = output_member(visit, "why", NULL), *dane = output_member(visit, "dane", NULL);
+    const char *names = output_member(visit, "sts", NULL), *until = output_member(visit, "not_after", NULL);
+    const char *at = output_member(visit, "at", NULL);
+    char line[900];
+
+    snprintf(line, sizeof(line), "%.253s:%lld [%.60s]%s%s%s%s%s%s%s%.300s%s%s", output_member(visit, "host", "?"),
+             (long long)json_integer_value(json_object_get(visit, "port")), output_member(visit, "address", "-"),
+             dane == NULL ? "" : ", DANE ", dane == NULL ? "" : dane, names == NULL ? "" : ", names ", names == NULL ? "" : names,
+             until == NULL ? "" : ", certificate until ", until == NULL ? "" : until, why == NULL ? "" : ": ",
+             why == NULL ? "" : why, at == NULL ? ", not visited yet" : "; visited ", at == NULL ? "" : at);
+    output_field(label, line);
+}
+
+static void show_visits(const json_t *visits)
+{
+    const json_t *visit;
+    size_t i;
+
+    if (!json_is_array(visits))
+        return;
+    json_array_foreach(visits, i, visit)
+        show_visit(visit, i == 0 ? "probe" : "");
+    if (json_array_size(visits) == 0)
+        output_field("probe", "no host to visit is known yet");
+}
+
 /* What the daemon only says to people. */
 static void show_more(const json_t *item)
 {
@@ -114,6 +143,7 @@ void connectors_show_item(struct daemon_reader *self, const json_t *item)
     output_field("MTA-STS", output_member(item, "sts", "-"));
     output_field("verdict", verdict_of(item, verdict, sizeof(verdict)));
     output_field("since", output_member(item, "since", "-"));
+    show_visits(json_object_get(item, "probe"));
 }
 
 int connectors_show(const struct cli *c, const char *name)

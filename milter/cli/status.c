@@ -75,6 +75,25 @@ static void field_tables(const json_t *tables)
     output_field("tables", text);
 }
 
+static void field_probe(const json_t *probe)
+{
+    char text[300];
+
+    if (!json_is_object(probe))
+        return;
+    snprintf(text, sizeof(text), "%lld hosts visited, %lld failing, %lld out of reach",
+             (long long)json_integer_value(json_object_get(probe, "hosts")),
+             (long long)json_integer_value(json_object_get(probe, "failing")),
+             (long long)json_integer_value(json_object_get(probe, "out_of_reach")));
+    output_field("probe", text);
+    snprintf(text, sizeof(text), "%lld certificates expire within 14 days, the first %s",
+             (long long)json_integer_value(json_object_get(probe, "expiring")), output_member(probe, "first_expiry", "-"));
+    if (json_integer_value(json_object_get(probe, "expiring")) > 0)
+        output_field("", text);
+    if (json_is_true(json_object_get(probe, "full")))
+        output_field("", "TOO MANY: some hosts are not visited");
+}
+
 static void status_item(struct daemon_reader *self, const json_t *item)
 {
     const json_t *counters = json_object_get(item, "counters"), *value;
@@ -91,6 +110,7 @@ static void status_item(struct daemon_reader *self, const json_t *item)
     field_tables(json_object_get(item, "tables"));
     if (json_is_integer(json_object_get(item, "held")))
         field_number("held", json_object_get(item, "held"));
+    field_probe(json_object_get(item, "probe"));
     puts("since its start");
     json_object_foreach((json_t *)(uintptr_t)counters, name, value) {
         printf("  %-19s %lld\n", name, (long long)json_integer_value(value));

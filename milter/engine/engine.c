@@ -12,7 +12,7 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { CACHE_ENTRIES = 65536 };
+enum { CACHE_ENTRIES = 65536, CHAINS = 16384, CHAINS_OCTETS = 32 * 1024 * 1024 };
 
 bool engine_enter(struct engine *e, struct ruleset **ret_rules)
 {
@@ -51,6 +51,11 @@ struct engine *engine_open(const struct settings *set, struct lookup *lookup, co
     e->counters = memory->counters;
     e->cache = cache_new(CACHE_ENTRIES);
     e->sts = cache_new(CACHE_ENTRIES);
+    e->chains = chains_new(CHAINS, CHAINS_OCTETS);
+    e->trust = lookup->trust;
+    if (e->trust != NULL && X509_STORE_up_ref(e->trust) != 1)
+        mem_out();
+    e->for_sendmail = set->tables.mta != NULL && strcmp(set->tables.mta, "sendmail") == 0;
     e->sts_late = evidence_of_sts(STS_UNKNOWN, "no answer about MTA-STS in time", NULL, 0);
     e->no_name = evidence_new(DANE_ABSENT, "an address literal has no name that could publish records", INT64_MAX);
     e->broken = evidence_new(DANE_UNKNOWN, "the resolver can not validate", INT64_MAX);
@@ -63,7 +68,9 @@ struct engine *engine_open(const struct settings *set, struct lookup *lookup, co
     e->repin = true;
     e->fallbacks = fallbacks_new();
     fallbacks_adopt(e->fallbacks, rules);
+    e->visits = visits_new(set);
     e->watch = watch_start(e);
+    e->schedule = schedule_start(e);
     return e;
 }
 
@@ -72,6 +79,7 @@ void engine_stop(struct engine *e)
     struct lookup *lookup;
 
     watch_stop(e->watch);
+    schedule_stop(e->schedule);
     mutex_lock(&e->lock);
     e->closing = true;
     while (e->starting > 0)
@@ -92,9 +100,13 @@ void engine_close(struct engine *e)
     if (e->lookup != NULL)
         engine_stop(e);
     watch_free(e->watch);
+    schedule_free(e->schedule);
+    visits_free(e->visits);
     fallbacks_free(e->fallbacks);
     cache_free(e->cache);
     cache_free(e->sts);
+    chains_free(e->chains);
+    X509_STORE_free(e->trust);
     evidence_unref(e->sts_late);
     evidence_unref(e->no_name);
     evidence_unref(e->broken);
@@ -138,6 +150,7 @@ void engine_adopt(struct engine *e, struct ruleset *rules)
     mutex_unlock(&e->lock);
     ruleset_unref(old);
     watch_wake(e->watch);
+    schedule_wake(e->schedule);
 }
 
 struct evidence *engine_trusted(struct engine *e, struct evidence *found)
@@ -185,12 +198,16 @@ size_t engine_decide_list(const struct connector *c, struct evidence *const foun
     return chosen;
 }
 
-static struct next_hop own_hop(const struct address *to)
+struct next_hop engine_own_hop(const struct address *to)
 {
-    struct next_hop hop = next_hop_of(&to->domain);
+    struct next_hop hop = next_hop_of(&to->domain), literal;
+    char spoken[sizeof(to->domain.name) + 2];
 
     hop.literal = hop.bracketed = to->kind != ADDRESS_DOMAIN;
-    return hop;
+    if (to->kind != ADDRESS_LITERAL)
+        return hop;
+    snprintf(spoken, sizeof(spoken), "[%s]", to->domain.name);
+    return next_hop_parse(spoken, &literal, NULL) && literal.literal ? literal : hop;       /* in its one spelling */
 }
 
 /* The next hops of a recipient; borrowed from the connector, or own. Returns how many. */
@@ -200,7 +217,7 @@ static size_t hops_of(const struct connector *c, const struct address *to, struc
         *ret = c->smart_hosts;
         return c->smart_host_count;
     }
-    *own = own_hop(to);
+    *own = engine_own_hop(to);
     *ret = own;
     return 1;
 }
@@ -325,6 +342,8 @@ void engine_ask_by(struct engine *e, const struct question *q, int64_t deadline_
     judge(e, q, deadline_ms, ret);
     ret->refuse = ret->decision.verdict == VERDICT_HOLD && hold_refuses(ret->connector, q->audience);
     keep_time(e, q, ret);
+    if (!ret->refuse && !ret->connector->is_default && ret->found != NULL)
+        engine_prefetch(e, ret->connector, &ret->hop, ret->found);
     ret->took_ms = clock_ms() - start;
     engine_leave(e, today);
 }
@@ -343,7 +362,7 @@ void engine_tell(struct engine *e, const struct address *to, const struct addres
     r.connector = ruleset_shadow(a->rules, to, from);
     if (r.connector == NULL)
         return;
-    own = own_hop(to);
+    own = engine_own_hop(to);
     engine_shadow(e, a->rules, &r, &own);
 }
 
@@ -391,6 +410,7 @@ void engine_status(struct engine *e, struct engine_status *ret)
         .shadows_dropped = atomic_load(&e->shadows_dropped),
     };
     cache_count(e->cache, &ret->evidence_entries, &ret->evidence_searching);
+    visits_count(e->visits, &ret->visits);
     mutex_lock(&e->lock);
     memcpy(ret->resolver_why, e->resolver_why, sizeof(ret->resolver_why));
     ret->resolver_since = e->resolver_since;

@@ -6,6 +6,7 @@
 #include "policy/decide.h"
 #include "policy/hold.h"
 #include "policy/ruleset.h"
+#include "policy/visit.h"
 
 /*
  * Answers a question: connector, evidence, decision, record. All functions may be called by any thread.
@@ -58,6 +59,17 @@ struct pending {
     void (*done)(struct pending *self, const char *policy); /* NULL: TEMP; "": nothing to say (site); borrowed for the call */
 };
 
+/* Visits to the hosts of connectors that want them. */
+struct visit_counts {
+    size_t hosts, open;             /* that are visited; under way at the moment */
+    size_t latest[VISIT_STATES];    /* hosts, by how far the latest visit came */
+    size_t failing;                 /* hosts that did not show what is demanded of them */
+    size_t expiring;                /* certificates that expire within 14 days, or have */
+    int64_t first_expiry;           /* wall seconds; 0: no certificate was seen */
+    bool full;                      /* some host is left out: there are too many */
+    uint64_t made[VISIT_STATES], failures[PROOF_NAMES + 1];     /* since the start */
+};
+
 struct engine_status {
     bool resolver_proven;           /* the self-check's last word */
     bool resolver_checked;          /* it has had one */
@@ -68,6 +80,7 @@ struct engine_status {
     size_t overridden, tested, fallen_back;     /* connectors */
     size_t shadows;                 /* decisions of connectors in test mode that wait for evidence */
     uint64_t shadows_dropped;       /* too many waited */
+    struct visit_counts visits;
 };
 
 /* What is remembered for longer than a question. All is borrowed; NULL: nothing of the kind is kept. */
@@ -131,6 +144,29 @@ void engine_ask_map(struct engine *e, enum map_table table, const struct next_ho
 void engine_ask_sendmail(struct engine *e, const struct sendmail_question *q, struct pending *answer);
 /* One line on what would happen to a recipient, for people. Decides on what is known now; starts the search where nothing is. */
 void engine_explain(struct engine *e, const struct address *to, struct text *ret);
+
+/*
+ * What a decision for the connector may rest on: found, or a mismatch where the connector wants its hosts visited (probe =
+ * require) and none of them keeps what its TLSA records promise. Takes and gives a reference; never waits.
+ */
+struct evidence *engine_seen(struct engine *e, const struct connector *c, const struct next_hop *hop, struct evidence *found);
+
+/* The latest visit to a host of one of a connector's next hops. */
+struct engine_visit {
+    char next_hop[NEXT_HOP_TEXT_SIZE];
+    struct domain host;
+    uint16_t port;
+    struct visit latest;            /* without its chain; VISIT_NONE: nobody was there yet */
+    int64_t at;                     /* wall seconds; 0: never */
+    bool asks_dane;                 /* the connector demands what its TLSA records say, */
+    enum visit_mark dane;           /* and this is what came of it */
+    enum visit_proof other_proof;   /* what it demands besides, or PROOF_NONE */
+    enum visit_mark other;
+    char why[256];                  /* unless all is well */
+};
+
+/* Those of a connector, as far as there is room. Returns how many; 0 where it wants none. Quick. */
+size_t engine_visits(struct engine *e, const struct connector *c, struct engine_visit ret[], size_t room);
 
 /* Evidence as it lies in the cache, expired or not, nothing started; gives a reference, or NULL. since: wall seconds. */
 struct evidence *engine_peek(struct engine *e, const struct next_hop *hop, int64_t *ret_since);

@@ -196,6 +196,8 @@ static void look_at(struct engine *e, const struct connector *c, const struct ne
 
     for (i = 0; i < count; i++) {
         found[i] = known_of(e, &hops[i]);
+        if (found[i] != NULL)
+            found[i] = engine_seen(e, c, &hops[i], found[i]);
         some |= found[i] != NULL;
     }
     engine_decide_list(c, found, count, &d);

@@ -235,7 +235,7 @@ void engine_gather(struct engine *e, const struct connector *c, const struct nex
     for (i = 0; i < count; i++) {
         found[i] = pair_rise(e, &pairs[i], c, patient, deadline_ms);
         if (found[i] != NULL)
-            found[i] = engine_trusted(e, found[i]);
+            found[i] = engine_seen(e, c, &hops[i], engine_trusted(e, found[i]));
     }
     signal_done(&at.arrived);
     mutex_done(&at.lock);

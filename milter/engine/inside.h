@@ -5,7 +5,9 @@
 
 #include "base/thread.h"
 #include "engine/engine.h"
+#include "engine/visits.h"
 #include "store/cache.h"
+#include "store/chains.h"
 #include "store/counters.h"
 #include "store/holds.h"
 #include "store/policies.h"
@@ -27,6 +29,9 @@ struct engine {
     struct holds *holds;                    /* borrowed, or NULL */
     struct counters *counters;              /* borrowed, or NULL */
     struct cache *cache, *sts;              /* the two halves: by next hop, and by policy domain */
+    struct chains *chains;                  /* certificates of mail hosts */
+    X509_STORE *trust;                      /* a reference of ours, or NULL: there are no authorities */
+    bool for_sendmail;                      /* its gate will ask about certificates */
     struct evidence *sts_late;              /* frozen: what counts where the second half is not there in time */
     struct evidence *no_name;               /* frozen: what an address literal has */
     struct evidence *broken;                /* frozen: what counts while the resolver can't validate */
@@ -51,6 +56,8 @@ struct engine {
 
     struct fallbacks *fallbacks;
     struct watch *watch;
+    struct visits *visits;
+    struct schedule *schedule;
 };
 
 /* Every question is between enter and leave; false: the engine is closing. Gives a reference to today's rules. */
@@ -73,6 +80,8 @@ bool engine_doubts(const struct evidence *joined);
 /* Fills found[] in, one for each of at most ENGINE_HOPS_MAX next hops; NULL: not known (in time). Gives references. */
 void engine_gather(struct engine *e, const struct connector *c, const struct next_hop *hops, size_t count, bool patient,
                    int64_t deadline_ms, struct evidence *found[]);
+/* The next hop of mail that goes by its recipient's own domain. */
+struct next_hop engine_own_hop(const struct address *to);
 /* Both halves of one next hop's evidence, awaited without a thread. */
 struct walk {
     struct waiter waiter;                   /* in one cache at a time */
@@ -94,6 +103,14 @@ struct evidence *engine_trusted(struct engine *e, struct evidence *found);
 /* What lies in the cache of hop's other half, joined to dane; since grows with it. Gives a reference. */
 struct evidence *engine_with_sts(struct engine *e, const struct next_hop *hop, struct evidence *dane, int64_t *since);
 /*
+ * chains_join(), and visits the host where the seat is the first: until it shows the certificate that is wanted, or has shown
+ * others too often. w is woken, on any thread, in the seats FIRST and JOINED, maybe inside the call.
+ */
+enum chain_seat engine_fetch(struct engine *e, const struct chain_key *key, struct chain_waiter *w, int64_t not_before,
+                             struct cert_chain **ret_found, struct fault *ret_why);
+/* Has the certificates at hand before Sendmail's gate asks for them. Never waits. */
+void engine_prefetch(struct engine *e, const struct connector *c, const struct next_hop *hop, const struct evidence *found);
+/*
  * What r's connector, which is in test mode, would do: recorded like r, but as a shadow, when the evidence is there; so r needs
  * no evidence and no decision. own: the next hop where the connector has no smart hosts. Shares rules; never waits.
  */
@@ -113,5 +130,11 @@ struct watch *watch_start(struct engine *e);
 void watch_stop(struct watch *w);           /* joins it; a self-check may still be under way */
 void watch_free(struct watch *w);           /* once the lookup is closed */
 void watch_wake(struct watch *w);
+
+/* Visits hosts in the background, as today's rules want it. */
+struct schedule *schedule_start(struct engine *e);
+void schedule_stop(struct schedule *s);     /* joins it; visits may still be under way */
+void schedule_free(struct schedule *s);     /* once the lookup is closed */
+void schedule_wake(struct schedule *s);     /* the rules are others */
 
 #endif

@@ -22,20 +22,26 @@ struct map_ask {
     int64_t start;
 };
 
-/* The strictest decision of all who have mail on the road. */
-static struct decision strictest(const struct connector_list *askers, const struct evidence *found,
-                                 const struct connector **ret_connector)
+/* The strictest decision of all who have mail on the road; gives what it rests on, which may be for this one alone. */
+static struct decision strictest(const struct map_ask *ask, struct evidence *found, const struct connector **ret_connector,
+                                 struct evidence **ret_found)
 {
     struct decision worst = { 0 };
     size_t i;
 
-    for (i = 0; i < askers->count; i++) {
-        struct decision d = decide(askers->items[i], found);
+    *ret_found = NULL;
+    for (i = 0; i < ask->askers.count; i++) {
+        const struct connector *c = ask->askers.items[i];
+        struct evidence *seen = engine_seen(ask->walk.engine, c, &ask->walk.hop, evidence_ref(found));
+        struct decision d = decide(c, seen);
 
         if (i == 0 || decision_compare(&d, &worst) < 0) {
             worst = d;
-            *ret_connector = askers->items[i];
+            *ret_connector = c;
+            evidence_unref(*ret_found);
+            *ret_found = evidence_ref(seen);
         }
+        evidence_unref(seen);
     }
     return worst;
 }
@@ -110,23 +116,25 @@ static void settle(struct walk *self, struct evidence *found)
     struct map_ask *ask = (struct map_ask *)self;
     struct engine *e = ask->walk.engine;
     const struct connector *ruler = NULL;
+    struct evidence *seen;
     char hop[NEXT_HOP_TEXT_SIZE];
     struct record record;
     struct decision d;
     struct text policy;
     bool sure;
 
-    d = strictest(&ask->askers, found, &ruler);
+    d = strictest(ask, found, &ruler, &seen);
+    evidence_unref(found);
     text_init(&policy, 16 * 1024);
-    sure = render(ask->table, &d, ruler, found, &policy);
+    sure = render(ask->table, &d, ruler, seen, &policy);
     record = (struct record){ .where = WHERE_MAP, .to = next_hop_print(&ask->walk.hop, hop), .connector = ruler,
-                              .found = found, .decision = &d, .at = clock_wall_ms(), .took_ms = clock_ms() - ask->start };
+                              .found = seen, .decision = &d, .at = clock_wall_ms(), .took_ms = clock_ms() - ask->start };
     engine_record(e, &record);
     ask->answer->done(ask->answer, sure ? text_words(&policy) : NULL);
     add_shadow(ask, &record);
     text_done(&policy);
     connector_list_done(&ask->askers);
-    evidence_unref(found);
+    evidence_unref(seen);
     engine_leave(e, ask->rules);
     free(ask);
 }

@@ -60,8 +60,10 @@ static void go_on(struct shadow *s)
 static void have_evidence(struct walk *self, struct evidence *found)
 {
     struct shadow *s = (struct shadow *)self;
-    struct decision d = decide(s->connector, found);
+    struct decision d;
 
+    found = engine_seen(s->walk.engine, s->connector, &s->walk.hop, found);
+    d = decide(s->connector, found);
     if (s->found == NULL || d.verdict != VERDICT_HOLD) {
         evidence_unref(s->found);
         s->found = found;

@@ -76,7 +76,7 @@ static void pin_anew(struct engine *e)
     for (i = 0; i < ruleset_count(rules); i++) {
         const struct connector *c = ruleset_at(rules, i);
 
-        if (connector_is_mandatory(c))
+        if (connector_is_mandatory(c) || c->probe != PROBING_OFF)
             pin_connector(e, c);
         overridden += c->override != NULL;
         tested += c->test_mode;

@@ -152,6 +152,27 @@ void visit_judge(const struct visit *v, const struct visit_demand *d, X509_STORE
     fault_set(&ret->why, "%s", v->why);
 }
 
+const char *visit_dane_word(enum visit_mark m)
+{
+    return m == VISIT_PASSES ? "match" : m == VISIT_FAILS ? "mismatch" : NULL;
+}
+
+const char *visit_names_word(enum visit_mark m)
+{
+    return m == VISIT_PASSES ? "valid" : m == VISIT_FAILS ? "invalid" : NULL;
+}
+
+const char *visit_other_word(enum visit_proof proof, enum visit_mark m)
+{
+    return proof == PROOF_STS || proof == PROOF_NAMES ? visit_names_word(m) : NULL;
+}
+
+bool visit_offers_tls(const struct visit *v, bool *ret)
+{
+    *ret = v->state == VISIT_SEEN || v->state == VISIT_TLS_FAILED;
+    return *ret || v->state == VISIT_NO_STARTTLS;
+}
+
 char *visit_record_print(const struct dns_tlsa *record, char *ret, size_t size)
 {
     char data[2 * DATA_SHOWN + 1] = "";

@@ -80,6 +80,14 @@ void visit_demands(const struct connector *c, const struct evidence_host *host, 
 /* trust: authorities, or NULL: there are none. now: wall seconds. Any thread. */
 void visit_judge(const struct visit *v, const struct visit_demand *d, X509_STORE *trust, int64_t now, struct visit_judgement *ret);
 
+/* `match` and `mismatch`, or `valid` and `invalid`; NULL where nobody can tell. */
+const char *visit_dane_word(enum visit_mark m);
+const char *visit_names_word(enum visit_mark m);
+/* The same for a demand that may be of another kind; NULL unless it is about names. */
+const char *visit_other_word(enum visit_proof proof, enum visit_mark m);
+/* Whether the host offered STARTTLS; false: that is not known. */
+bool visit_offers_tls(const struct visit *v, bool *ret);
+
 /* `3 1 1 0123456789abcdef...`. Returns ret. */
 char *visit_record_print(const struct dns_tlsa *record, char *ret, size_t size);
 

@@ -154,6 +154,38 @@ static void put_rules(const struct metrics_sources *from, const struct engine_st
     ruleset_unref(rules);
 }
 
+static void put_by_state(struct text *to, const char *name, enum visit_state state, uint64_t value)
+{
+    text_print(to, "danelaw_%s{state=\"%s\"} %" PRIu64 "\n", name, visit_word(state), value);
+}
+
+static void put_visits(const struct visit_counts *now, struct text *to)
+{
+    static const struct {
+        enum visit_proof proof;
+        const char *word;
+    } proofs[] = { { PROOF_DANE, "dane" }, { PROOF_STS, "sts" }, { PROOF_NAMES, "floor" }, { PROOF_TLS, "floor-tls" } };
+    size_t i;
+
+    put_head(to, "probe_hosts", "gauge", "Hosts that are visited, by how far the latest visit came.");
+    for (i = 0; i < VISIT_STATES; i++)
+        put_by_state(to, "probe_hosts", (enum visit_state)i, now->latest[i]);
+    put_head(to, "probe_visits_total", "counter", "Visits to hosts, by how far they came.");
+    for (i = VISIT_UNREACHABLE; i < VISIT_STATES; i++)
+        put_by_state(to, "probe_visits_total", (enum visit_state)i, now->made[i]);
+    put_head(to, "probe_failures_total", "counter", "Visits that did not prove what was demanded.");
+    for (i = 0; i < COUNT_OF(proofs); i++)
+        text_print(to, "danelaw_probe_failures_total{proof=\"%s\"} %" PRIu64 "\n", proofs[i].word,
+                   now->failures[proofs[i].proof]);
+    put(to, "probe_running", "gauge", now->open, "Visits under way.");
+    put(to, "probe_hosts_failing", "gauge", now->failing, "Hosts that do not prove what is demanded of them.");
+    put(to, "probe_hosts_left_out", "gauge", now->full, "1 where there are more hosts than are visited.");
+    put(to, "probe_certificates_expiring", "gauge", now->expiring, "Hosts whose certificate expires within 14 days, or has.");
+    if (now->first_expiry != 0)
+        put(to, "probe_first_expiry_timestamp_seconds", "gauge", (uint64_t)now->first_expiry,
+            "When the first of the hosts' certificates expires, in seconds since 1970.");
+}
+
 static void put_health(const struct metrics_sources *from, const struct engine_status *now, struct text *to)
 {
     bool proven = now->resolver_checked && now->resolver_proven, tables = true;
@@ -194,5 +226,6 @@ void metrics_print(const struct metrics_sources *from, int64_t started, struct t
     put_decisions(from, ret);
     put_evidence(from, ret);
     put_searches(from, &now, ret);
+    put_visits(&now.visits, ret);
     put_memory(from, ret);
 }

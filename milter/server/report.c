@@ -12,6 +12,8 @@
 #include <sysexits.h>
 #include <time.h>
 
+enum { VISITS_SHOWN_MAX = 64 };
+
 /* What is known of a rule: the strictest decision so far, and what it rests on. */
 struct standing {
     bool known;
@@ -69,6 +71,7 @@ static void look_at_hop(struct engine *e, const struct connector *c, const struc
 
     if (found == NULL)
         return;
+    found = engine_seen(e, c, hop, found);
     d = decide(c, found);
     consider(s, &d, found, since);
     evidence_unref(found);
@@ -82,8 +85,11 @@ static void look_at_smart_hosts(struct engine *e, const struct connector *c, str
     struct decision d;
     size_t i, chosen;
 
-    for (i = 0; i < c->smart_host_count; i++)
+    for (i = 0; i < c->smart_host_count; i++) {
         found[i] = engine_peek(e, &c->smart_hosts[i], &since[i]);
+        if (found[i] != NULL)
+            found[i] = engine_seen(e, c, &c->smart_hosts[i], found[i]);
+    }
     chosen = engine_decide_list(c, found, c->smart_host_count, &d);
     if (chosen < c->smart_host_count && found[chosen] != NULL)
         consider(s, &d, found[chosen], since[chosen]);
@@ -186,6 +192,48 @@ json_t *report_match(struct engine *e, const struct connector *c, const struct a
     return item_of(c, &s);
 }
 
+static json_t *word_or_null(const char *word)
+{
+    return word == NULL || *word == '\0' ? json_null() : report_text(word);
+}
+
+static json_t *visit_item(const struct engine_visit *v)
+{
+    json_t *item = json_object();
+    bool offers;
+
+    json_object_set_new(item, "next_hop", report_text(v->next_hop));
+    json_object_set_new(item, "host", report_text(v->host.name));
+    json_object_set_new(item, "port", json_integer(v->port));
+    json_object_set_new(item, "address", word_or_null(v->latest.address));
+    json_object_set_new(item, "starttls", visit_offers_tls(&v->latest, &offers) ? json_boolean(offers) : json_null());
+    json_object_set_new(item, "dane", v->asks_dane ? word_or_null(visit_dane_word(v->dane)) : json_null());
+    json_object_set_new(item, "sts", word_or_null(visit_other_word(v->other_proof, v->other)));
+    json_object_set_new(item, "not_after", report_time(v->latest.not_after));
+    json_object_set_new(item, "why", word_or_null(v->why));
+    json_object_set_new(item, "at", report_time(v->at));
+    return item;
+}
+
+void report_visits(json_t *item, struct engine *e, const struct connector *c)
+{
+    struct engine_visit *all;
+    json_t *list;
+    size_t count, i;
+
+    if (c->probe == PROBING_OFF) {
+        json_object_set_new(item, "probe", json_null());
+        return;
+    }
+    list = json_array();
+    all = mem_array(VISITS_SHOWN_MAX, sizeof(*all));
+    count = engine_visits(e, c, all, VISITS_SHOWN_MAX);
+    for (i = 0; i < count; i++)
+        json_array_append_new(list, visit_item(&all[i]));
+    json_object_set_new(item, "probe", list);
+    free(all);
+}
+
 void report_more(json_t *item, const struct connector *c)
 {
     json_object_set_new(item, "hold", json_integer(c->hold));
@@ -272,6 +320,29 @@ static void add_reason(struct text *to, const char *what, const char *why, const
         text_print(to, "%s: %s\n", what, *why == '\0' ? otherwise : text_printable(why, false, shown, sizeof(shown)));
 }
 
+/* null: nobody wants any. */
+static json_t *probe_item(const struct visit_counts *now)
+{
+    uint64_t made = 0;
+    json_t *item;
+    size_t i;
+
+    if (now->hosts == 0)
+        return json_null();
+    for (i = 0; i < VISIT_STATES; i++)
+        made += now->made[i];
+    item = json_object();
+    json_object_set_new(item, "hosts", json_integer((json_int_t)now->hosts));
+    json_object_set_new(item, "failing", json_integer((json_int_t)now->failing));
+    json_object_set_new(item, "out_of_reach", json_integer((json_int_t)(now->latest[VISIT_UNREACHABLE] + now->latest[VISIT_REFUSED] +
+                                                                       now->latest[VISIT_TLS_FAILED])));
+    json_object_set_new(item, "expiring", json_integer((json_int_t)now->expiring));
+    json_object_set_new(item, "first_expiry", report_time(now->first_expiry));
+    json_object_set_new(item, "visits", json_integer((json_int_t)made));
+    json_object_set_new(item, "full", json_boolean(now->full));
+    return item;
+}
+
 int report_health(struct engine *e, const struct report_house *house, struct text *ret_reasons)
 {
     struct store_status store = { .good = true };
@@ -317,6 +388,7 @@ json_t *report_status(struct engine *e, const struct report_house *house, int *r
                         house->policies == NULL ? json_null() : json_integer((json_int_t)policies_count(house->policies)));
     json_object_set_new(item, "held", house->holds == NULL ? json_null() :
                         json_integer((json_int_t)holds_count(house->holds, (int64_t)clock_wall())));
+    json_object_set_new(item, "probe", probe_item(&now.visits));
     json_object_set_new(item, "counters", counters_item(&now));
     ruleset_unref(rules);
     *ret_exit = report_health(e, house, NULL);

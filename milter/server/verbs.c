@@ -50,6 +50,7 @@ static void search(struct engine *e, const struct address *to)
 /* Takes item. */
 static void send_connector(struct client *client, const json_t *request, json_t *item, const struct connector *c)
 {
+    report_visits(item, client->control->engine, c);
     if (json_is_true(json_object_get(request, "whole")))
         report_more(item, c);
     client_send(client, item);
