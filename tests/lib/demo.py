@@ -322,7 +322,7 @@ def operate(world, teller, letter):
     good = run("held", lines=4)
     good = run("mode", LET_GO, "--dane", "opportunistic", "--for", "2h") and good
     begun = time.monotonic()
-    while not letter.copies(world) and time.monotonic() < begun + 40:
+    while not letter.copies(world) and time.monotonic() < begun + 90:
         world.postfix.inject("al@sender.example", ["bo@sender.example"], "Subject: another\n\n")
         world.postfix.flush()           # behind it, since Postfix remembers the last recipient for a while
         time.sleep(0.5)

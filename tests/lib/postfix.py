@@ -173,7 +173,7 @@ class Postfix:
         """Returns when no process with the old configuration will take another session."""
         before = processes("smtpd", "trivial-rewrite")
         run("postfix", "reload")
-        deadline = time.monotonic() + 3
+        deadline = time.monotonic() + 30
         while before & processes("smtpd", "trivial-rewrite") and time.monotonic() < deadline:
             time.sleep(0.02)
 

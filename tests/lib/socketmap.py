@@ -11,7 +11,7 @@ PATH = SOCKETS + "/map.sock"
 class Map:
     """One connection; ask() as often as wanted."""
 
-    def __init__(self, path=PATH, timeout=20):
+    def __init__(self, path=PATH, timeout=60):
         self.socket = socket.socket(socket.AF_UNIX)
         self.socket.settimeout(timeout)
         self.socket.connect(path)

@@ -50,7 +50,7 @@ def attempt(lab):
     lab.postfix.flush()
 
 
-def arrives(lab, letter, seconds=IN_FORCE):
+def arrives(lab, letter, seconds=60):
     deadline = time.monotonic() + seconds
     while not letter.copies(lab) and time.monotonic() < deadline:
         attempt(lab)

@@ -7,7 +7,7 @@ import letters
 import table
 from trial import chapter, expect, expect_fate, expect_safe
 
-BUDGET = 3.0
+LATE = 20.0                             # seconds; budgets, and what a busy machine takes for all of them at once
 
 
 def ask_all(lab):
@@ -52,7 +52,7 @@ def mail_mandatory(lab, book):
             expect_outcome(lab, letter, partner.mandatory)
             expect(letter.way != "smtp" or partner.mandatory.reason is None or letter.code == 451,
                    "accepted, where Danelaw knows better", lambda: letter.story(lab))
-            expect(letter.took < BUDGET + 1.5, f"took {letter.took:.1f} s", lambda: letter.story(lab))
+            expect(letter.took < LATE, f"took {letter.took:.1f} s", lambda: letter.story(lab))
 
 
 @chapter

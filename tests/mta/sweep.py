@@ -178,9 +178,11 @@ def sweeping_without_danelawd(lab, book):
         expect(done.returncode == 75 and "another sweep" in done.stderr, done)
     with book.test("wildcards: partners are swept, and what can be delivered now is tried"):
         lab.rules([connectors.mandatory("*.example", name="all", hold=f"{HOLD}s")])
+        began = time.monotonic()
         first, second = held(lab, f"w@{STRICT}", f"w@{PATIENT}")
-        time.sleep(12)                  # older than the hold of 15 s, and not yet twice as old
-        lab.rules_keep_queue([connectors.opportunistic(PATIENT, name="mended", hold="15s"),
+        pause = 12 + time.monotonic() - began
+        time.sleep(pause)               # older than the hold below, and not yet twice as old
+        lab.rules_keep_queue([connectors.opportunistic(PATIENT, name="mended", hold=f"{int(pause)}s"),
                               connectors.mandatory("*.example", name="all", hold=f"{HOLD}s")])
         said, _ = sweep(lab)
         expect(said == {(f"w@{STRICT}",): "bounced"}, said)
