@@ -24,6 +24,7 @@
 #include "lookup/inbox.h"
 #include "lookup/probe.h"
 #include "lookup/probe_find.h"
+#include "lookup/trust.h"
 #include "lookup/unbound.h"
 
 #include <errno.h>
@@ -419,6 +420,7 @@ static void dns_free(struct dns *d)
         event_base_free(d->loop);
     unbound_close(d->ctx);
     probe_free(d->probe);
+    X509_STORE_free(d->face.trust);
     inbox_done(&d->inbox);
     free(d);
 }
@@ -448,6 +450,18 @@ static bool make_loop(struct dns *d, struct fault *why)
            fault_set(why, "the resolver cannot watch its descriptors: %s", strerror(errno));
 }
 
+/* Without authorities everything else still works; what only they could vouch for is held. */
+static X509_STORE *open_trust(const struct settings *set)
+{
+    X509_STORE *trust;
+    struct fault why;
+
+    if (trust_open(set->sts.ca_file, &trust, &why))
+        return trust;
+    log_warning("%s; no certificate of a mail host can be checked by its authority", why.text);
+    return NULL;
+}
+
 bool dns_open(const struct settings *set, struct lookup **ret, struct fault *why)
 {
     struct dns *d = mem_zero(sizeof(*d));
@@ -462,6 +476,7 @@ bool dns_open(const struct settings *set, struct lookup **ret, struct fault *why
         return false;
     }
     d->https = https_new(set);
+    d->face.trust = open_trust(set);
     thread_start(&d->thread, "resolver", run, d);
     *ret = &d->face;
     return true;

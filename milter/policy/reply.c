@@ -58,20 +58,27 @@ static struct codes codes_of(enum reason reason)
     return (struct codes){ "4.3.0", NULL };
 }
 
+void reply_words(enum reason reason, const char *words, struct reply *ret)
+{
+    char printable[REPLY_TEXT_MAX + 1];
+
+    ret->code = "451";
+    ret->enhanced = codes_of(reason).held;
+    text_printable(words, false, printable, sizeof(printable));
+    snprintf(ret->text, sizeof(ret->text), "%s: %.*s", reason == REASON_NONE ? "internal" : reason_word(reason),
+             REPLY_TEXT_MAX - 20, printable);
+}
+
 static void write_reply(enum reason reason, const char *words, const struct connector *connector, const char *domain,
                         struct reply *ret)
 {
-    char raw[REPLY_TEXT_MAX + 1], printable[REPLY_TEXT_MAX + 1];
+    char raw[REPLY_TEXT_MAX + 1];
 
 #pragma GCC diagnostic push
 #pragma GCC diagnostic ignored "-Wformat-nonliteral"    /* every sentence takes these two texts */
     snprintf(raw, sizeof(raw), words, domain, connector->name);
 #pragma GCC diagnostic pop
-    ret->code = "451";
-    ret->enhanced = codes_of(reason).held;
-    text_printable(raw, false, printable, sizeof(printable));
-    snprintf(ret->text, sizeof(ret->text), "%s: %.*s", reason == REASON_NONE ? "internal" : reason_word(reason),
-             REPLY_TEXT_MAX - 20, printable);
+    reply_words(reason, raw, ret);
 }
 
 void reply_hold(enum reason reason, const struct connector *connector, const char *domain, struct reply *ret)
@@ -117,4 +124,18 @@ void reply_give_up(enum reason reason, const struct connector *connector, struct
     reply->enhanced = enhanced;
     snprintf(reply->text, sizeof(reply->text), "%s: given up after %s: %.*s", reason_word(reason), span,
              REPLY_TEXT_MAX - 60, sentence_held);
+}
+
+void reply_plain(struct reply *reply)
+{
+    static const char letters[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789 .:=/_-";
+    static const char dropped[] = "\"'(),;<>[]";
+    char *to = reply->text;
+    const char *from;
+
+    for (from = reply->text; *from != '\0'; from++) {
+        if (strchr(dropped, *from) == NULL)
+            *to++ = strchr(letters, *from) != NULL ? *from : '_';
+    }
+    *to = '\0';
 }

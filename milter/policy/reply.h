@@ -18,8 +18,14 @@ void reply_hold(enum reason reason, const struct connector *connector, const cha
 /* The same for dns-temp where it is our own resolver that can prove nothing: no partner is to blame. Pure. */
 void reply_resolver(const struct connector *connector, const char *domain, struct reply *ret);
 
+/* The same with a sentence of its own. Pure. */
+void reply_words(enum reason reason, const char *words, struct reply *ret);
+
 /* Makes the permanent reply of what one of the above has written, once the connector's hold is over: `REASON: given up after
  * 24 h: sentence`. `internal` stays temporary. Pure. */
 void reply_give_up(enum reason reason, const struct connector *connector, struct reply *reply);
+
+/* Makes the text fit for Sendmail, whose rules take it apart and put it together again: letters, digits and .:=/_- alone. Pure. */
+void reply_plain(struct reply *reply);
 
 #endif

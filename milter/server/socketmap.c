@@ -13,6 +13,7 @@
 #include "base/netstring.h"
 #include "base/text.h"
 #include "base/thread.h"
+#include "server/sendmail.h"
 
 #include <errno.h>
 #include <event2/buffer.h>
@@ -37,6 +38,7 @@ struct question_open {
     struct pending pending;                 /* first: the engine hands it back */
     struct socketmap *map;
     struct client *client;
+    bool for_sendmail;
     char *policy;                           /* the answer: NULL: TEMP */
     struct question_open *next;
 };
@@ -115,7 +117,7 @@ static void deliver(struct question_open *q)
 
     if (c != NULL) {
         close_question(c);
-        send_policy(c, q->policy);
+        send_policy(c, q->for_sendmail && !sendmail_is_sound(q->policy) ? NULL : q->policy);
     }
     free(q->policy);
     free(q);
@@ -167,7 +169,7 @@ static void on_patience_over(evutil_socket_t unused, short what, void *client)
     read_requests(c);
 }
 
-static void ask(struct client *c, enum map_table table, const struct next_hop *hop)
+static struct pending *open_question(struct client *c, bool for_sendmail)
 {
     struct question_open *q = mem_zero(sizeof(*q));
     struct timeval budget = { .tv_sec = (time_t)c->map->set->maps.budget };
@@ -175,9 +177,10 @@ static void ask(struct client *c, enum map_table table, const struct next_hop *h
     q->pending.done = on_answer;
     q->map = c->map;
     q->client = c;
+    q->for_sendmail = for_sendmail;
     c->open = q;
     event_add(c->patience, &budget);
-    engine_ask_map(c->map->engine, table, hop, &q->pending);
+    return &q->pending;
 }
 
 static void complain(struct client *c, const char *what, const char *request)
@@ -199,7 +202,19 @@ static void answer_postfix(struct client *c, enum map_table table, const char *k
     else if (!next_hop_parse(key, &hop, &why))
         complain(c, why.text, key);
     else
-        ask(c, table, &hop);
+        engine_ask_map(c->map->engine, table, &hop, open_question(c, false));
+}
+
+static void answer_sendmail(struct client *c, char *key)
+{
+    AUTO(free) char *whole = mem_text(key);
+    struct sendmail_question q;
+    struct fault why;
+
+    if (sendmail_parse(key, &q, &why))
+        engine_ask_sendmail(c->map->engine, &q, open_question(c, true));
+    else
+        complain(c, why.text, whole);
 }
 
 static void answer_explain(struct client *c, const char *key)
@@ -228,6 +243,8 @@ static void answer(struct client *c, char *request)
         answer_postfix(c, MAP_POSTFIX_TLS, key);
     else if (strcmp(request, "postfix-mandatory") == 0)
         answer_postfix(c, MAP_POSTFIX_MANDATORY, key);
+    else if (strcmp(request, "danelaw") == 0)
+        answer_sendmail(c, key);
     else if (strcmp(request, "explain") == 0)
         answer_explain(c, key);
     else
