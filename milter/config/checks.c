@@ -318,6 +318,28 @@ static void anchors(const struct group *g, const char *name, const void *value)
     }
 }
 
+static void address_or_empty(const struct group *g, const char *name, const void *value)
+{
+    uint8_t octets[sizeof(struct in6_addr)];
+    const char *spoken = text_of(value);
+
+    if (*spoken != '\0' && inet_pton(AF_INET, spoken, octets) != 1 && inet_pton(AF_INET6, spoken, octets) != 1)
+        faults_setting(g, name, "\"%s\" is no address; write one of this machine's, as in \"192.0.2.1\" or \"2001:db8::1\"",
+                       spoken);
+}
+
+/* RFC 5321 4.1.1.1: a name, or an address literal. */
+static void helo(const struct group *g, const char *name, const void *value)
+{
+    const char *spoken = text_of(value);
+    struct domain d;
+    struct next_hop literal;
+
+    if (*spoken != '\0' && !domain_parse(spoken, &d, NULL) &&
+        (!next_hop_parse(spoken, &literal, NULL) || !literal.literal || spoken[strlen(spoken) - 1] != ']'))
+        faults_setting(g, name, "\"%s\" is no host name; write one, as in \"mail.home.example\"", spoken);
+}
+
 static void table_type(const struct group *g, const char *name, const void *value)
 {
     static const char *const known[] = { "", "hash", "btree", "lmdb", "cdb" };  /* those that mta/tables.c can change safely */
@@ -351,6 +373,8 @@ static const struct check checks[] = {
     { "resolver", "forward", servers },
     { "resolver", "root_hints", readable_or_empty },
     { "sts", "ca_file", readable_or_empty },
+    { "probe", "helo", helo },
+    { "probe", "bind", address_or_empty },
     { "store", "directory", path },
     { "tables", "type", table_type },
     { "tables", "config_dir", path_or_empty },

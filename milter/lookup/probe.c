@@ -314,16 +314,18 @@ void probe_go(struct probe *p, const struct probe_target *target, const struct s
     free(e);
 }
 
-/* Our name for EHLO; an unqualified one would only be refused. */
+/* Our name for EHLO. A host name of one label would only be refused, so we say our address then. */
 static void name_ourselves(const char *wished, char *ret, size_t size)
 {
     char own[256] = "";
     struct domain d;
 
-    if (*wished != '\0')
-        snprintf(ret, size, "%s", wished);
-    else if (gethostname(own, sizeof(own) - 1) == 0 && strchr(own, '.') != NULL && domain_parse(own, &d, NULL))
+    if (*wished == '\0' && (gethostname(own, sizeof(own) - 1) != 0 || strchr(own, '.') == NULL))
+        return;
+    if (domain_parse(*wished == '\0' ? own : wished, &d, NULL))
         snprintf(ret, size, "%s", d.name);
+    else
+        snprintf(ret, size, "%s", wished);      /* an address literal */
 }
 
 static bool read_address(const char *spelled, struct sockaddr_storage *ret)

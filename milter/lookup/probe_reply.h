@@ -14,7 +14,7 @@ enum reply_state { REPLY_MORE = 0, REPLY_GARBAGE, REPLY_WHOLE };
 struct reply {
     enum reply_state state;
     int code;
-    bool starttls;                  /* a line behind the first is that keyword (RFC 5321 4.1.1.1: the first is the host's name) */
+    bool starttls;                  /* a line behind the first, which is the host's name, is that keyword */
     char words[REPLY_WORDS_SIZE];   /* the first line with its code: printable, cut */
     const char *why;                /* of garbage */
     /* the reader's own */

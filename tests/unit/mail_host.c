@@ -164,7 +164,7 @@ static void shake(struct guest *g)
 static void begin_tls(struct guest *g)
 {
     static const char hello[] = "\x16\x03\x03\x40\x00\x02\x00\x3f\xfc\x03\x03";     /* the start of 16 KiB */
-    static const char requests[] = "\x16\x03\x03\x00\x04\x00\x00\x00\x00";          /* HelloRequest, which asks for nothing */
+    static const char requests[] = "\x16\x03\x03\x00\x04\x00\x00\x00\x00";          /* HelloRequest, for nothing */
     static const char plain[] = "554 5.7.0 what is this?\r\n";
     char bytes[2048];
 

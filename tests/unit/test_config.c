@@ -250,6 +250,38 @@ static void metrics_are_at_an_address_and_port(void **state)
     }
 }
 
+static void visits_come_from_an_address_and_a_name(void **state)
+{
+    static const char *const addresses[] = { "192.0.2.1", "2001:db8::1", "" };
+    static const char *const no_addresses[] = { "eth0", "192.0.2.1:25", "[2001:db8::1]", "192.0.2", "mail.home.example" };
+    static const char *const names[] = { "mail.home.example", "b\xc3\xbc""cher.example", "[192.0.2.1]", "[IPv6:2001:db8::1]", "" };
+    static const char *const no_names[] = { "mail home", "[mail.home.example]", "[192.0.2.1]:25", "mail..example" };
+    char text[200], faults[400];
+    size_t i;
+
+    (void)state;
+    for (i = 0; i < COUNT_OF(addresses); i++) {
+        snprintf(text, sizeof(text), "probe = { bind = \"%s\"; };\n", addresses[i]);
+        config_free(load_good(text));
+    }
+    for (i = 0; i < COUNT_OF(no_addresses); i++) {
+        snprintf(text, sizeof(text), "probe = { bind = \"%s\"; };\n", no_addresses[i]);
+        snprintf(faults, sizeof(faults), "danelaw.conf:1: probe.bind: \"%s\" is no address; write one of this machine's, as in "
+                 "\"192.0.2.1\" or \"2001:db8::1\"\n", no_addresses[i]);
+        load_bad(text, faults);
+    }
+    for (i = 0; i < COUNT_OF(names); i++) {
+        snprintf(text, sizeof(text), "probe = { helo = \"%s\"; };\n", names[i]);
+        config_free(load_good(text));
+    }
+    for (i = 0; i < COUNT_OF(no_names); i++) {
+        snprintf(text, sizeof(text), "probe = { helo = \"%s\"; };\n", no_names[i]);
+        snprintf(faults, sizeof(faults), "danelaw.conf:1: probe.helo: \"%s\" is no host name; write one, as in "
+                 "\"mail.home.example\"\n", no_names[i]);
+        load_bad(text, faults);
+    }
+}
+
 static void authorities_for_policy_hosts_are_nobodys_to_change(void **state)
 {
     struct configuration *c;
@@ -504,6 +536,7 @@ int main(void)
         TEST(patience_is_a_connectors_own_or_the_defaults),
         TEST(a_connector_in_test_mode_is_in_nobodys_way),
         TEST(metrics_are_at_an_address_and_port),
+        TEST(visits_come_from_an_address_and_a_name),
         TEST(authorities_for_policy_hosts_are_nobodys_to_change),
         TEST(a_file_that_is_none_is_said_once),
         TEST(a_file_that_anybody_may_write_to_is_refused),

@@ -926,7 +926,8 @@ static size_t count_connections(uint16_t port)
         socklen_t size = sizeof(peer);
         int fd = atoi(found->d_name);
 
-        if (getpeername(fd, (struct sockaddr *)&peer, &size) != 0 || peer.sin_family != AF_INET || ntohs(peer.sin_port) != port)
+        if (getpeername(fd, (struct sockaddr *)&peer, &size) != 0 || peer.sin_family != AF_INET ||
+            ntohs(peer.sin_port) != port)
             continue;
         assert_true((fcntl(fd, F_GETFD) & FD_CLOEXEC) != 0);
         count++;
