@@ -57,7 +57,7 @@ struct policy_landing {
 struct probe_target {
     struct domain host;                 /* also the name for SNI; empty: none is sent */
     uint16_t port;
-    struct sockaddr_storage address;    /* where it is; AF_UNSPEC: its addresses are asked of our own DNS, and tried in turn */
+    struct sockaddr_storage address;    /* where it is, its port apart; AF_UNSPEC: asked of our own DNS, and tried in turn */
     enum probe_kind { PROBE_ANY = 0, PROBE_ECDSA, PROBE_RSA } kind;     /* which certificate, of a host with several */
     bool urgent;                        /* mail waits for it: before the others */
 };
@@ -74,7 +74,7 @@ enum probe_state {
 struct probe_sight {
     enum probe_state state;
     char why[192];                      /* unless seen */
-    char address[64];                   /* that was visited last; "": none */
+    char address[64];                   /* that was visited; of several the one where we came furthest; "": none */
     char tls[16];                       /* as OpenSSL has it, `TLSv1.3`; "" unless seen */
     struct cert_chain *chain;                /* unless seen NULL; borrowed */
 };
@@ -92,8 +92,8 @@ struct lookup {
     void (*records)(struct lookup *self, const char *name, int type, struct records_landing *at);
     /* https://mta-sts.DOMAIN/.well-known/mta-sts.txt, as RFC 8461 3.3 wants it, within sts.timeout. */
     void (*fetch_policy)(struct lookup *self, const struct domain *policy_domain, struct policy_landing *at);
-    /* Greeting, EHLO, STARTTLS, certificates, QUIT, within probe.timeout; nothing is verified. One visit at a host at a time,
-     * probe.concurrency at once. Never holds up the other look-ups. */
+    /* Greeting, EHLO, STARTTLS, certificates, within probe.timeout (the wait for its turn apart); nothing is verified. One
+     * visit at an address at a time, probe.concurrency at once. Never holds up the other look-ups. Lands before QUIT. */
     void (*probe)(struct lookup *self, const struct probe_target *target, struct probe_landing *at);
     X509_STORE *trust;                  /* authorities, by sts.ca_file; frozen; NULL: there are none. Freed by close */
     /* Lets every open landing arrive (as failed), ends the threads, frees self. */

@@ -471,7 +471,7 @@ static void end_stalling(void)
 
 static void a_visit_has_its_time_wherever_it_stalls(void **state)
 {
-    struct probe *p = open_probe(STALLING + 1, 8);
+    struct probe *p = open_probe(STALLING + 1, 12);
     struct awaited a[STALLING + 1];
     size_t i;
 
@@ -728,7 +728,7 @@ static void a_silent_address_leaves_time_for_the_next(void **state)
 {
     static const char *const addresses[] = { "127.0.0.1", "127.0.0.2" };
     struct sockaddr_storage at = host_at("127.0.0.2");
-    struct probe *p = open_probe(1, 12);
+    struct probe *p = open_probe(1, 16);
     static struct mail_host h;
     struct awaited a;
     int yes = 1;
