@@ -111,17 +111,40 @@ static bool session_is_new(SMFICTX *ctx, struct session **ret)
     return fresh;
 }
 
+/*
+ * Sendmail sends what its administrator has listed, for all filters; this filter's own list stands for itself. Postfix sends
+ * all of it anyway.
+ */
+static unsigned long list_macros(SMFICTX *ctx, unsigned long actions)
+{
+    static const struct {
+        int stage;
+        const char *macros;
+    } lists[] = { { SMFIM_ENVFROM, "i {auth_type} {auth_authen} {mail_addr}" }, { SMFIM_ENVRCPT, "i {rcpt_mailer} {rcpt_addr}" },
+                  { SMFIM_EOM, "i" } };
+    size_t i;
+
+    if (strcmp(settings->tables.mta, "sendmail") != 0 || (actions & SMFIF_SETSYMLIST) == 0)
+        return 0;
+    for (i = 0; i < COUNT_OF(lists); i++) {
+        if (smfi_setsymlist(ctx, lists[i].stage, (char *)(uintptr_t)lists[i].macros) != MI_SUCCESS)
+            log_warning("libmilter refused a list of macros: %s", lists[i].macros);
+    }
+    return SMFIF_SETSYMLIST;
+}
+
 static sfsistat on_negotiate(SMFICTX *ctx, unsigned long actions, unsigned long steps, unsigned long unused0,
                              unsigned long unused1, unsigned long *ret_actions, unsigned long *ret_steps,
                              unsigned long *ret_unused0, unsigned long *ret_unused1)
 {
     unsigned long unwanted = SMFIP_NOHELO | SMFIP_NOEOH | SMFIP_NOBODY | SMFIP_NODATA | SMFIP_NOUNKNOWN;
 
-    (void)ctx, (void)unused0, (void)unused1;
+    (void)unused0, (void)unused1;
     gate_enter();
     if (!settings->milter.tag)
         unwanted |= SMFIP_NOHDRS;
     *ret_actions = settings->milter.tag ? actions & (SMFIF_ADDHDRS | SMFIF_CHGHDRS) : 0;
+    *ret_actions |= list_macros(ctx, actions);
     gate_leave();
     *ret_steps = steps & unwanted;
     *ret_unused0 = *ret_unused1 = 0;
