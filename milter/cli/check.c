@@ -160,13 +160,36 @@ static void judge_hop(const struct check *k, struct finding_hop *hop)
     evidence_unref(dane);
 }
 
+/* Sends somebody to the hosts of each next hop, where that was asked for. */
+static void begin_tour(const struct check *k, struct finding *f)
+{
+    size_t i;
+
+    if (!k->cli->probe)
+        return;
+    f->tour = tour_new(k->lookup, f->connector);
+    for (i = 0; i < f->hop_count; i++)
+        tour_add(f->tour, &f->hops[i].hop, f->hops[i].found, f->hops[i].partner.policy);
+}
+
 static void judge(const struct check *k, struct finding *f)
+{
+    size_t i;
+
+    for (i = 0; i < f->hop_count; i++)
+        judge_hop(k, &f->hops[i]);
+    begin_tour(k, f);
+}
+
+/* As the daemon would have it. */
+static void decide_finding(struct finding *f)
 {
     struct evidence **found = mem_array(f->hop_count, sizeof(*found));
     size_t i;
 
     for (i = 0; i < f->hop_count; i++) {
-        judge_hop(k, &f->hops[i]);
+        if (f->tour != NULL)
+            f->hops[i].found = tour_seen(f->tour, i, f->hops[i].found);
         found[i] = f->hops[i].found;
     }
     f->decided = engine_decide_list(f->connector, found, f->hop_count, &f->decision);
@@ -221,8 +244,9 @@ static int exit_of(const struct finding *f)
 static int finish(const struct check *k, struct finding *f, bool first)
 {
     json_t *item;
+    int exit;
 
-    judge(k, f);
+    decide_finding(f);
     follow_chains(k, f);
     if (k->cli->json) {
         item = finding_json(f);
@@ -234,13 +258,15 @@ static int finish(const struct check *k, struct finding *f, bool first)
         finding_page(f);
     }
     fflush(stdout);
-    return exit_of(f);
+    exit = exit_of(f);
+    return exit == CLI_GOOD && f->tour != NULL ? tour_exit(f->tour) : exit;
 }
 
 static void finding_done(struct finding *f)
 {
     size_t i;
 
+    tour_free(f->tour);
     for (i = 0; i < f->hop_count; i++) {
         evidence_unref(f->hops[i].found);
         evidence_unref(f->hops[i].sts);
@@ -269,8 +295,14 @@ static int check_all(struct check *k)
         begin(k, &all[i]);
     for (i = 0; good && i < k->cli->count; i++)
         follow_policies(k, &all[i]);
+    for (i = 0; good && k->cli->probe && i < k->cli->count; i++)
+        judge(k, &all[i]);                  /* so that all hosts are visited at once */
     for (i = 0; good && i < k->cli->count; i++) {
-        int exit = finish(k, &all[i], i == 0);
+        int exit;
+
+        if (!k->cli->probe)
+            judge(k, &all[i]);
+        exit = finish(k, &all[i], i == 0);
 
         if (exit > worst)
             worst = exit;

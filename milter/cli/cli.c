@@ -23,13 +23,15 @@ struct verb {
 };
 
 static const struct verb verbs[] = {
-    { "check", cli_check, 1, (size_t)-1, "check DOMAIN|ADDRESS|[HOST]:PORT... [--from SENDER]",
+    { "check", cli_check, 1, (size_t)-1, "check DOMAIN|ADDRESS|[HOST]:PORT... [--from SENDER] [--probe]",
       "judge how mail to a partner would travel, and why",
       "Looks DNS and the MTA-STS policy up by itself and needs no daemon. Shows the connector, the MX hosts, their TLSA\n"
       "records, the DNSSEC chain and its failing link, the policy and which hosts it lists, where reports go, the verdict\n"
       "and what to tell the partner.\n"
       "  --from SENDER   judge as for mail from this sender\n"
-      "Exit: 0 mail would go, 1 it would be held, 75 that can't be told at the moment." },
+      "  --probe         also visit the hosts, as mail does: STARTTLS, which TLSA record matches or why none does,\n"
+      "                  whether authorities vouch for the certificate, and how long it lives\n"
+      "Exit: 0 mail would go, 1 it would be held, or a host fails, 75 that can't be told at the moment." },
     { "connectors", cli_connectors, 0, 2, "connectors [list|show NAME|match ADDRESS [--from SENDER]]",
       "the rules in force and their state, as the daemon has them",
       "  list            all of them, in file order (the preset)\n"
@@ -119,6 +121,7 @@ struct cli_option {
 static const struct cli_option verb_options[] = {
     { "from", 0, false, AT(from), "check connectors" },
     { "check", 0, true, AT(check), "tables" },
+    { "probe", 0, true, AT(probe), "check" },
     { "all", 0, true, AT(all), "setup held" },
     { "sts", 0, true, AT(sts), "cache" },
     { "sts", 0, false, AT(sts_mode), "mode" },
@@ -138,12 +141,11 @@ static const struct cli_option verb_options[] = {
     { "mixed", 0, true, AT(mixed), "sweep" },
 };
 
-enum { OPTION_JSON = 256, OPTION_PROBE, OPTION_VERSION, OPTION_OF_VERBS };
+enum { OPTION_JSON = 256, OPTION_VERSION, OPTION_OF_VERBS };
 
 static const struct option common_options[] = {
     { "config", required_argument, NULL, 'c' },
     { "json", no_argument, NULL, OPTION_JSON },
-    { "probe", no_argument, NULL, OPTION_PROBE },
     { "help", no_argument, NULL, 'h' },
     { "version", no_argument, NULL, OPTION_VERSION },
 };
@@ -151,7 +153,7 @@ static const struct option common_options[] = {
 /* The command line, read but not yet understood. */
 struct line {
     struct cli cli;
-    bool help, version, probe;
+    bool help, version;
     const struct cli_option *misplaced;     /* one that the verb doesn't take; or NULL */
     const char *stranger;       /* an option nobody knows, or one without its argument; or NULL */
 };
@@ -240,11 +242,6 @@ static int usage(const char *format, ...)
     return CLI_USAGE;
 }
 
-static int not_yet(const char *what)
-{
-    return cli_fail(CLI_USAGE, "\"%s\" is not available in this version", what);
-}
-
 static int help(void)
 {
     size_t i;
@@ -303,9 +300,6 @@ static void read_option(struct line *ret, int option, const char *verb)
         return;
     case OPTION_JSON:
         ret->cli.json = true;
-        return;
-    case OPTION_PROBE:
-        ret->probe = true;
         return;
     case 'h':
         ret->help = true;
@@ -415,8 +409,6 @@ static int run(const struct verb *verb, struct line *line)
         return help_with(verb);
     if (line->stranger != NULL)
         return usage("%s: unknown option, or its argument is missing: %s", verb->name, line->stranger);
-    if (line->probe)
-        return strcmp(verb->name, "check") == 0 ? not_yet("check --probe") : usage("%s takes no --probe", verb->name);
     if (line->misplaced != NULL)
         return usage("%s takes no --%s", verb->name, line->misplaced->name);
     if (line->cli.count < verb->least || line->cli.count > verb->most)

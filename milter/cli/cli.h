@@ -23,7 +23,7 @@ struct cli {
     bool json;
     const char *from, *to, *domain, *connector, *queue_id, *verdict, *since, *limit;    /* each as written, or NULL */
     const char *dane_mode, *sts_mode, *span, *config_dir;                               /* also */
-    bool check, all, sts, permanent, clear, dry_run, mixed;
+    bool check, probe, all, sts, permanent, clear, dry_run, mixed;
     const char *const *words;   /* behind the verb */
     size_t count;
 };

@@ -126,6 +126,6 @@ json_t *finding_json(const struct finding *f)
     json_object_set_new(item, "route", f->connector->is_default || f->connector->route == NULL
                                            ? json_null() : output_text(connector_road(f->connector)->name));
     json_object_set_new(item, "chain", chain_json(&f->chain));
-    json_object_set_new(item, "probe", json_null());
+    json_object_set_new(item, "probe", f->tour == NULL ? json_null() : tour_json(f->tour));
     return item;
 }

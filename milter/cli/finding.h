@@ -4,6 +4,7 @@
 #include "cli/chain.h"
 #include "cli/look.h"
 #include "cli/partner.h"
+#include "cli/tour.h"
 #include "engine/engine.h"
 
 #include <jansson.h>
@@ -29,6 +30,7 @@ struct finding {
     size_t hop_count, decided;              /* decided: the index of the one that counts */
     struct decision decision;
     struct chain chain;
+    struct tour *tour;                      /* visits to the hosts; NULL: nobody asked for them */
 };
 
 /* Whether the record counts: usable for SMTP, and in a secure answer. Pure. */

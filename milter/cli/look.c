@@ -9,6 +9,7 @@ struct look {
     struct query_landing query_landing;
     struct records_landing records_landing;
     struct policy_landing policy_landing;
+    struct probe_landing probe_landing;
     struct mutex lock;
     struct signal landed;
     bool done GUARDED_BY(lock);
@@ -17,6 +18,7 @@ struct look {
     struct dns_records records;         /* once done */
     struct policy_file file;            /* once done */
     struct arena *memory;               /* of the last two; or NULL */
+    struct probe_sight sight;           /* once done; a reference to its chain */
 };
 
 /* The last thing a landing does: nothing of the look may be touched behind it. */
@@ -66,6 +68,16 @@ static void policy_arrive(struct policy_landing *self, const struct policy_file 
     settle(l);
 }
 
+static void probe_arrive(struct probe_landing *self, const struct probe_sight *sight)
+{
+    struct look *l = (struct look *)((char *)self - offsetof(struct look, probe_landing));
+
+    l->sight = *sight;
+    if (sight->chain != NULL)
+        l->sight.chain = cert_chain_ref(sight->chain);
+    settle(l);
+}
+
 static struct look *look_new(void)
 {
     struct look *l = mem_zero(sizeof(*l));
@@ -74,6 +86,7 @@ static struct look *look_new(void)
     l->query_landing.arrive = query_arrive;
     l->records_landing.arrive = records_arrive;
     l->policy_landing.arrive = policy_arrive;
+    l->probe_landing.arrive = probe_arrive;
     mutex_init(&l->lock);
     signal_init(&l->landed);
     return l;
@@ -111,6 +124,14 @@ struct look *look_at_policy(struct lookup *lookup, const struct domain *policy_d
     return l;
 }
 
+struct look *look_at_host(struct lookup *lookup, const struct probe_target *target)
+{
+    struct look *l = look_new();
+
+    lookup->probe(lookup, target, &l->probe_landing);
+    return l;
+}
+
 static void wait_for(struct look *l)
 {
     mutex_lock(&l->lock);
@@ -143,6 +164,12 @@ const struct policy_file *look_policy(struct look *l)
     return &l->file;
 }
 
+const struct probe_sight *look_sight(struct look *l)
+{
+    wait_for(l);
+    return &l->sight;
+}
+
 void look_free(struct look *l)
 {
     if (l == NULL)
@@ -150,6 +177,7 @@ void look_free(struct look *l)
     wait_for(l);
     dns_answers_free(l->answers);
     arena_free(l->memory);
+    cert_chain_unref(l->sight.chain);
     signal_done(&l->landed);
     mutex_done(&l->lock);
     free(l);

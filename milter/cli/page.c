@@ -275,10 +275,14 @@ void finding_page(const struct finding *f)
     put_dane(hop);
     put_sts(hop);
     put_report(&hop->partner);
+    if (f->tour != NULL)
+        tour_page(f->tour);
     put_verdict(f);
     put_shadow(f);
     text_init(&advice, (size_t)1 << 16);
     finding_advice(f, &advice);
+    if (f->tour != NULL)
+        tour_advice(f->tour, &advice);
     if (advice.length > 0)
         output_field("tell them", text_words(&advice));
     text_done(&advice);

@@ -151,6 +151,11 @@ void engine_explain(struct engine *e, const struct address *to, struct text *ret
  */
 struct evidence *engine_seen(struct engine *e, const struct connector *c, const struct next_hop *hop, struct evidence *found);
 
+/* Whom to visit: by name, or of a literal next hop the address as text. And what came of it; the chain stays the sight's. Pure, so
+ * that all of the house visit alike. */
+void engine_visit_aim(const char *host, uint16_t port, bool literal, struct probe_target *ret);
+struct visit engine_visit_of(const struct probe_sight *sight);
+
 /* The latest visit to a host of one of a connector's next hops. */
 struct engine_visit {
     char next_hop[NEXT_HOP_TEXT_SIZE];

@@ -11,7 +11,6 @@
 #include "base/memory.h"
 #include "engine/inside.h"
 
-#include <arpa/inet.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -89,22 +88,6 @@ static struct evidence *known_of(struct engine *e, const struct next_hop *hop)
     return found;
 }
 
-/* Hosts whose records can't be trusted, or that are nowhere, are nobody's to visit. */
-static bool is_worth_a_visit(const struct evidence_host *host)
-{
-    switch (host->state) {
-    case HOST_GOOD:
-    case HOST_UNUSABLE:
-    case HOST_BARE:
-        return true;
-    case HOST_GONE:
-    case HOST_BOGUS:
-    case HOST_FAILING:
-        break;
-    }
-    return false;
-}
-
 /* A literal is its own host. */
 static size_t hosts_of(const struct next_hop *hop, const struct evidence *found, struct evidence_host *own,
                        const struct evidence_host **ret)
@@ -149,7 +132,7 @@ static void review_hop(struct schedule *s, const struct connector *c, const stru
     for (i = 0; i < count; i++) {
         struct visit_host host = visit_host_of(hop, hosts[i].name);
 
-        if (!is_worth_a_visit(&hosts[i]))
+        if (!visit_is_worth_it(&hosts[i]))
             continue;
         visit_demands(c, &hosts[i], hop, &dane, &other);
         first = spread(s, now);
@@ -241,55 +224,16 @@ static void wake(struct schedule *s, bool only_crowded)
     mutex_unlock(&s->lock);
 }
 
-static enum visit_state state_of(enum probe_state state)
-{
-    switch (state) {
-    case PROBE_REFUSED:
-        return VISIT_REFUSED;
-    case PROBE_NO_STARTTLS:
-        return VISIT_NO_STARTTLS;
-    case PROBE_TLS_FAILED:
-        return VISIT_TLS_FAILED;
-    case PROBE_SEEN:
-        return VISIT_SEEN;
-    case PROBE_UNREACHABLE:
-        break;
-    }
-    return VISIT_UNREACHABLE;
-}
-
 static void errand_arrive(struct probe_landing *self, const struct probe_sight *sight)
 {
     struct errand *errand = (struct errand *)self;
-    struct visit visit = { .state = state_of(sight->state) };
+    struct visit visit = engine_visit_of(sight);
 
-    memcpy(visit.why, sight->why, sizeof(visit.why));
-    memcpy(visit.address, sight->address, sizeof(visit.address));
-    memcpy(visit.tls, sight->tls, sizeof(visit.tls));
-    if (sight->chain != NULL) {
-        visit.chain = cert_chain_ref(sight->chain);
-        visit.not_after = sight->chain->not_after;
-    }
+    if (visit.chain != NULL)
+        cert_chain_ref(visit.chain);
     visits_land(errand->engine->visits, &errand->host, &visit, clock_ms());
     wake(errand->engine->schedule, true);
     free(errand);
-}
-
-static void aim(const struct visit_host *host, struct probe_target *ret)
-{
-    struct sockaddr_in6 *six = (struct sockaddr_in6 *)&ret->address;
-    struct sockaddr_in *four = (struct sockaddr_in *)&ret->address;
-
-    *ret = (struct probe_target){ .port = host->port };
-    if (!host->literal) {
-        ret->host = host->name;
-    } else if (inet_pton(AF_INET, host->name.name, &four->sin_addr) == 1) {
-        four->sin_family = AF_INET;
-        four->sin_port = htons(host->port);
-    } else if (inet_pton(AF_INET6, host->name.name, &six->sin6_addr) == 1) {
-        six->sin6_family = AF_INET6;
-        six->sin6_port = htons(host->port);
-    }
 }
 
 static void send_out(struct schedule *s, int64_t now)
@@ -310,7 +254,7 @@ static void send_out(struct schedule *s, int64_t now)
         struct errand *errand = mem_zero(sizeof(*errand));
 
         *errand = (struct errand){ .landing.arrive = errand_arrive, .engine = e, .host = due[i] };
-        aim(&due[i], &target);
+        engine_visit_aim(due[i].name.name, due[i].port, due[i].literal, &target);
         e->lookup->probe(e->lookup, &target, &errand->landing);
     }
     engine_has_asked(e);
@@ -391,7 +335,7 @@ static size_t show_hop(struct engine *e, const struct connector *c, const struct
         return 0;
     some = hosts_of(hop, found, &own, &hosts);
     for (i = 0; i < some && count < room; i++) {
-        if (is_worth_a_visit(&hosts[i]))
+        if (visit_is_worth_it(&hosts[i]))
             show_host(e, c, hop, &hosts[i], &ret[count++]);
     }
     evidence_unref(found);

@@ -1,10 +1,10 @@
 /*
- * What visits say to a decision: probe = require makes a mismatch of DANE's promise where no host keeps it.
+ * What visits say, and what they say to a decision: probe = require makes a mismatch of DANE's promise where no host keeps it.
  */
 #include "base/clock.h"
 #include "engine/inside.h"
 
-#include <stdio.h>
+#include <arpa/inet.h>
 #include <string.h>
 
 /* In words, the first host that has shown that it fails. */
@@ -55,4 +55,50 @@ struct evidence *engine_seen(struct engine *e, const struct connector *c, const 
     mismatch = evidence_mismatch(found, why.text);
     evidence_unref(found);
     return mismatch;
+}
+
+void engine_visit_aim(const char *host, uint16_t port, bool literal, struct probe_target *ret)
+{
+    struct sockaddr_in6 *six = (struct sockaddr_in6 *)&ret->address;
+    struct sockaddr_in *four = (struct sockaddr_in *)&ret->address;
+
+    *ret = (struct probe_target){ .port = port };
+    if (!literal) {
+        domain_parse(host, &ret->host, NULL);
+    } else if (inet_pton(AF_INET, host, &four->sin_addr) == 1) {
+        four->sin_family = AF_INET;
+        four->sin_port = htons(port);
+    } else if (inet_pton(AF_INET6, host, &six->sin6_addr) == 1) {
+        six->sin6_family = AF_INET6;
+        six->sin6_port = htons(port);
+    }
+}
+
+static enum visit_state state_of(enum probe_state state)
+{
+    switch (state) {
+    case PROBE_REFUSED:
+        return VISIT_REFUSED;
+    case PROBE_NO_STARTTLS:
+        return VISIT_NO_STARTTLS;
+    case PROBE_TLS_FAILED:
+        return VISIT_TLS_FAILED;
+    case PROBE_SEEN:
+        return VISIT_SEEN;
+    case PROBE_UNREACHABLE:
+        break;
+    }
+    return VISIT_UNREACHABLE;
+}
+
+struct visit engine_visit_of(const struct probe_sight *sight)
+{
+    struct visit v = { .state = state_of(sight->state), .chain = sight->chain };
+
+    memcpy(v.why, sight->why, sizeof(v.why));
+    memcpy(v.address, sight->address, sizeof(v.address));
+    memcpy(v.tls, sight->tls, sizeof(v.tls));
+    if (sight->chain != NULL)
+        v.not_after = sight->chain->not_after;
+    return v;
 }

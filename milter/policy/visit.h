@@ -63,6 +63,8 @@ struct visit_judgement {
     struct fault why;           /* unless it passes */
 };
 
+/* Hosts whose records can't be trusted, or that are nowhere, are nobody's to visit. */
+bool visit_is_worth_it(const struct evidence_host *host);
 /* What DANE demands of a host; PROOF_NONE where it has no usable records. Borrows all it is given. */
 struct visit_demand visit_demand_dane(const struct evidence_host *host, const struct next_hop *hop);
 /* What an authority has to vouch for where MTA-STS lists the host. Borrows it. */
@@ -88,6 +90,8 @@ const char *visit_other_word(enum visit_proof proof, enum visit_mark m);
 /* Whether the host offered STARTTLS; false: that is not known. */
 bool visit_offers_tls(const struct visit *v, bool *ret);
 
+/* The SHA-256 of the host's public key in hexadecimal digits, as a TLSA record 3 1 1 has it; false: there is none. */
+bool visit_key_digest(const struct visit *v, char *ret, size_t size);
 /* `3 1 1 0123456789abcdef...`. Returns ret. */
 char *visit_record_print(const struct dns_tlsa *record, char *ret, size_t size);
 

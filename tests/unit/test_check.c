@@ -1,10 +1,11 @@
 /*
  * `danelaw check` whole, in a world of our own: dns_open() is the test's. The root is proven. good.* has usable DANE, all
  * else has secure hosts without TLSA; each domain has two hosts, mx1.DOMAIN and mx2.DOMAIN. What TXT records and policy
- * hosts say is in `worlds`.
+ * hosts say is in `worlds`. What a host shows to visitors is in its name: see eyes_probe().
  */
 #include "cli/cli.h"
 
+#include "base/clock.h"
 #include "base/memory.h"
 #include "lookup/lookup.h"
 
@@ -47,6 +48,8 @@ static const struct world {
     { "invalid.example", { RECORD }, { NULL }, DNS_INSECURE, false, FETCH_GOOD, "version: STSv1\nmode: perhaps\n" },
     { "twice.example", { RECORD, RECORD }, { NULL }, DNS_INSECURE, false, FETCH_FAILED, "nobody asked" },
     { "noid.example", { "v=STSv1; \x1b[2J=1" }, { NULL }, DNS_INSECURE, false, FETCH_FAILED, "nobody asked" },
+    { "good.listed.probed.example", { RECORD }, { NULL }, DNS_INSECURE, false, FETCH_GOOD,
+      POLICY("enforce", "mx: *.good.listed.probed.example\n") },
     { "silent.example", { NULL }, { NULL }, DNS_FAILED, true, FETCH_FAILED, "nobody asked" },
     { "plain.example", { NULL }, { NULL }, DNS_INSECURE, false, FETCH_FAILED, "nobody asked" },
 };
@@ -57,6 +60,8 @@ static const char configuration[] =
     "              { name = \"Plan\"; recipients = [\"planned@plain.example\", \"planned@host.example\"];"
     "                smtp_dane = \"none\"; mta_sts = \"none\"; test_mode = true; },"
     "              { name = \"Strict\"; recipients = [\"free@certificate.example\"]; mta_sts = \"mandatory\"; test_mode = true; },"
+    "              { name = \"Probed\"; recipients = [\"*.probed.example\"]; probe = \"require\"; },"
+    "              { name = \"Watched\"; recipients = [\"*.watched.example\"]; probe = \"watch\"; },"
     "              { name = \"Host\"; recipients = [\"host.example\"]; smart_hosts = [\"[exact.example]:587\"];"
     "                mta_sts = \"mandatory\"; });\n";
 
@@ -169,6 +174,51 @@ static void eyes_records(struct lookup *self, const char *name, int type, struct
     at->arrive(at, &found);
 }
 
+static struct cert_chain fits = { .fingerprint = { 1 }, .users = 1 }, strange = { .fingerprint = { 2 }, .users = 1 };
+static size_t visits;
+
+bool __wrap_cert_chain_dane(const struct cert_chain *c, const struct cert_chain_demand *d, int64_t now, size_t *ret_matched,
+                            struct fault *why);
+bool __wrap_cert_chain_pkix(const struct cert_chain *c, X509_STORE *trust, const char *const names[], size_t count, int64_t now,
+                            struct fault *why);
+
+bool __wrap_cert_chain_dane(const struct cert_chain *c, const struct cert_chain_demand *d, int64_t now, size_t *ret_matched,
+                            struct fault *why)
+{
+    (void)now;
+    if (c->fingerprint[0] != 1)
+        return fault_set(why, "another key");
+    *ret_matched = d->count - 1;
+    return true;
+}
+
+bool __wrap_cert_chain_pkix(const struct cert_chain *c, X509_STORE *trust, const char *const names[], size_t count, int64_t now,
+                            struct fault *why)
+{
+    (void)c, (void)trust, (void)now;
+    assert_int_equal(count, 1);
+    return strncmp(names[0], "mx1.", 4) == 0 || fault_set(why, "a private authority");
+}
+
+/* Shows a certificate that fits; unless it is .wrong. (another one), .plain. (no STARTTLS), .gone., or mx2 of .half. (gone, too);
+ * .soon. has one that lives for 3 more days. */
+static void eyes_probe(struct lookup *self, const struct probe_target *target, struct probe_landing *at)
+{
+    const char *host = target->host.name;
+    bool gone = strstr(host, ".gone.") != NULL || (strstr(host, ".half.") != NULL && strncmp(host, "mx2.", 4) == 0);
+    struct probe_sight sight = { .state = PROBE_SEEN, .address = "192.0.2.1", .tls = "TLSv1.3",
+                                 .chain = strstr(host, ".wrong.") != NULL ? &strange : &fits };
+
+    (void)self;
+    visits++;
+    fits.not_after = strange.not_after = (int64_t)clock_wall() + (strstr(host, ".soon.") != NULL ? 3 : 29) * 86400 + 3600;
+    if (gone || strstr(host, ".plain.") != NULL) {
+        sight = (struct probe_sight){ .state = gone ? PROBE_UNREACHABLE : PROBE_NO_STARTTLS, .address = "192.0.2.1" };
+        snprintf(sight.why, sizeof(sight.why), "%s", gone ? "Connection refused" : "no STARTTLS is offered");
+    }
+    at->arrive(at, &sight);
+}
+
 static void eyes_close(struct lookup *self)
 {
     (void)self;
@@ -176,11 +226,13 @@ static void eyes_close(struct lookup *self)
 
 bool dns_open(const struct settings *set, struct lookup **ret, struct fault *why)
 {
+    static char authorities;            /* never looked into */
     static struct lookup eyes = { .resolve = eyes_resolve, .query = eyes_query, .records = eyes_records,
-                                  .fetch_policy = eyes_fetch_policy, .close = eyes_close };
+                                  .fetch_policy = eyes_fetch_policy, .probe = eyes_probe, .close = eyes_close };
 
     (void)set;
     (void)why;
+    eyes.trust = (X509_STORE *)(void *)&authorities;
     *ret = &eyes;
     return true;
 }
@@ -191,9 +243,9 @@ static char config_path[64];
 static char shown[64 * 1024];
 
 /* Its exit status; what it wrote is in shown. */
-static int check(const char *name, bool json)
+static int run(const char *name, const char *option, const char *other)
 {
-    const char *argv[] = { "danelaw", "-c", config_path, "check", name, json ? "--json" : NULL, NULL };
+    const char *argv[] = { "danelaw", "-c", config_path, "check", name, option, other, NULL };
     FILE *page = tmpfile();
     int out = dup(STDOUT_FILENO), exit;
     size_t length;
@@ -201,7 +253,7 @@ static int check(const char *name, bool json)
     optind = 0;                             /* begin anew */
     fflush(stdout);
     dup2(fileno(page), STDOUT_FILENO);
-    exit = cli_main(json ? 6 : 5, (char **)(uintptr_t)argv);
+    exit = cli_main(option == NULL ? 5 : other == NULL ? 6 : 7, (char **)(uintptr_t)argv);
     fflush(stdout);
     dup2(out, STDOUT_FILENO);
     close(out);
@@ -210,6 +262,11 @@ static int check(const char *name, bool json)
     shown[length] = '\0';
     fclose(page);
     return exit;
+}
+
+static int check(const char *name, bool json)
+{
+    return run(name, json ? "--json" : NULL, NULL);
 }
 
 static void expect(const char *words)
@@ -243,6 +300,14 @@ static void unwrap(void)
 static int page(const char *name)
 {
     int exit = check(name, false);
+
+    unwrap();
+    return exit;
+}
+
+static int probe(const char *name)
+{
+    int exit = run(name, "--probe", NULL);
 
     unwrap();
     return exit;
@@ -420,6 +485,130 @@ static void json_has_every_key(void **state)
     json_decref(item);
 }
 
+static void nobody_is_visited_unasked(void **state)
+{
+    (void)state;
+    visits = 0;
+    page("bo@good.fine.probed.example");
+    assert_int_equal(visits, 0);
+    assert_int_equal(check("bo@good.fine.probed.example", true), 0);
+    expect("\"probe\":null");
+}
+
+static void a_visit_names_the_record_that_matches(void **state)
+{
+    (void)state;
+    assert_int_equal(probe("bo@good.fine.probed.example"), 0);
+    expect("probe mx1.good.fine.probed.example:25 [192.0.2.1]: STARTTLS, TLSv1.3 TLSA 3 1 1 0100000000000000... matches "
+           "authorities vouch for it certificate expires in 29 days, at 20");
+    expect("mx2.good.fine.probed.example:25 [192.0.2.1]: STARTTLS, TLSv1.3 TLSA 3 1 1 0100000000000000... matches "
+           "no authority vouches for it: a private authority certificate");
+    expect("verdict deliver");
+    expect_not("tell them");
+}
+
+static void a_host_that_fails_is_named_and_the_partner_told(void **state)
+{
+    (void)state;
+    assert_int_equal(probe("bo@good.wrong.watched.example"), 1);
+    expect("<-- no TLSA record matches: another key ");
+    expect("verdict deliver");                              /* watching changes no decision */
+    expect("Make the certificate of mx1.good.wrong.watched.example and the TLSA records of "
+           "_25._tcp.mx1.good.wrong.watched.example fit each other again (another key).");
+    assert_int_equal(probe("bo@good.plain.watched.example"), 1);
+    expect("probe <-- mx1.good.plain.watched.example:25 [192.0.2.1]: no STARTTLS is offered ");
+    expect("tell them Have mx1.good.plain.watched.example offer STARTTLS on port 25, or take its TLSA records away.");
+}
+
+static void a_required_probe_holds_as_the_daemon_would(void **state)
+{
+    (void)state;
+    assert_int_equal(probe("bo@good.wrong.probed.example"), 1);
+    expect("DANE mismatch: mx1.good.wrong.probed.example [192.0.2.1]: another key ");
+    expect("verdict hold reason tlsa-invalid: ");
+    assert_int_equal(page("bo@good.wrong.probed.example"), 0);      /* unasked, DNS decides */
+    expect("DANE usable: ");
+}
+
+static void hosts_out_of_reach_are_found_or_nothing_can_be_told(void **state)
+{
+    (void)state;
+    assert_int_equal(probe("bo@good.half.probed.example"), 1);
+    expect("<-- mx2.good.half.probed.example:25 [192.0.2.1]: Connection refused ");
+    expect("See whether mx2.good.half.probed.example can be used on port 25 from elsewhere (Connection refused).");
+    expect("verdict deliver");
+    assert_int_equal(probe("bo@good.gone.probed.example"), 75);
+    expect("verdict deliver");
+}
+
+static void bare_hosts_are_visited_but_owe_nothing(void **state)
+{
+    (void)state;
+    assert_int_equal(probe("bo@plain.watched.example"), 0);
+    expect("probe mx1.plain.watched.example:25 [192.0.2.1]: no STARTTLS is offered ");
+    assert_int_equal(probe("bo@x.soon.watched.example"), 0);
+    expect("no usable TLSA record to compare with ");
+    expect("<-- certificate expires in 3 days, at 20");
+    expect("Renew the certificate of mx1.x.soon.watched.example, which expires soon.");
+}
+
+static void authorities_count_where_a_policy_lists_the_host(void **state)
+{
+    (void)state;
+    assert_int_equal(probe("bo@good.listed.probed.example"), 1);
+    expect("authorities vouch for it, as MTA-STS wants it ");
+    expect("<-- no authority vouches for it, as MTA-STS wants it: a private authority ");
+    expect("Give mx2.good.listed.probed.example a certificate from a public authority that has this name");
+}
+
+/* One visit as scripts have it. */
+static void assert_visit(const json_t *visit, const char *dane, const char *sts, const char *why)
+{
+    static const char *const keys[] = { "host", "address", "starttls", "dane", "sts", "not_after", "why" };
+    size_t i;
+
+    assert_int_equal(json_object_size(visit), COUNT_OF(keys));
+    for (i = 0; i < COUNT_OF(keys); i++)
+        assert_non_null(json_object_get(visit, keys[i]));
+    assert_string_equal(word(visit, "address"), "192.0.2.1");
+    assert_string_equal(word(visit, "dane"), dane);
+    assert_string_equal(word(visit, "sts"), sts);
+    assert_string_equal(word(visit, "why"), why);
+}
+
+static json_t *probe_json(const char *name, int exit)
+{
+    json_t *item;
+
+    assert_int_equal(run(name, "--json", "--probe"), exit);
+    item = json_loads(shown, 0, NULL);
+    assert_int_equal(json_array_size(json_object_get(item, "probe")), 2);
+    return item;
+}
+
+static void visits_have_every_key(void **state)
+{
+    json_t *item = probe_json("bo@good.listed.probed.example", 1);
+
+    (void)state;
+    assert_visit(json_array_get(json_object_get(item, "probe"), 0), "match", "valid", "TLSA 3 1 1 0100000000000000... matches");
+    assert_visit(json_array_get(json_object_get(item, "probe"), 1), "match", "invalid",
+                 "TLSA 3 1 1 0100000000000000... matches; a private authority");
+    json_decref(item);
+    item = probe_json("bo@good.wrong.probed.example", 1);
+    assert_visit(json_array_get(json_object_get(item, "probe"), 0), "mismatch", "null", "another key");
+    assert_string_equal(word(json_object_get(item, "dane"), "state"), "mismatch");
+    assert_true(json_is_true(json_object_get(json_array_get(json_object_get(item, "probe"), 0), "starttls")));
+    json_decref(item);
+    item = probe_json("bo@good.plain.probed.example", 1);
+    assert_visit(json_array_get(json_object_get(item, "probe"), 0), "mismatch", "null", "no STARTTLS is offered");
+    assert_true(json_is_false(json_object_get(json_array_get(json_object_get(item, "probe"), 0), "starttls")));
+    json_decref(item);
+    item = probe_json("bo@good.gone.probed.example", 75);
+    assert_visit(json_array_get(json_object_get(item, "probe"), 0), "null", "null", "Connection refused");
+    json_decref(item);
+}
+
 static int write_config(void **state)
 {
     FILE *file;
@@ -453,6 +642,14 @@ int main(void)
         cmocka_unit_test(a_connector_in_test_mode_is_only_told_of),
         cmocka_unit_test(a_literal_has_neither),
         cmocka_unit_test(json_has_every_key),
+        cmocka_unit_test(nobody_is_visited_unasked),
+        cmocka_unit_test(a_visit_names_the_record_that_matches),
+        cmocka_unit_test(a_host_that_fails_is_named_and_the_partner_told),
+        cmocka_unit_test(a_required_probe_holds_as_the_daemon_would),
+        cmocka_unit_test(hosts_out_of_reach_are_found_or_nothing_can_be_told),
+        cmocka_unit_test(bare_hosts_are_visited_but_owe_nothing),
+        cmocka_unit_test(authorities_count_where_a_policy_lists_the_host),
+        cmocka_unit_test(visits_have_every_key),
     };
 
     return cmocka_run_group_tests(tests, write_config, remove_config);

@@ -92,12 +92,12 @@ expect 2 "--for takes 1s to 7d" mode Gateway --dane none --for 8d
 expect 2 "want --dane or --sts" mode Gateway --for 2h
 expect 2 "that is: danelaw setup postfix" setup exim
 expect 2 "that is: danelaw config test" config show
+expect 2 "status takes no --probe" status --probe
 expect 2 "that is no address" -c "$work/good.conf" check postmaster@
 expect 2 "a..b" -c "$work/good.conf" check a..b
 quiet out
 
 # not yet
-expect 2 "\"check --probe\" is not available in this version" check --probe x.example
 expect 2 "\"setup sendmail\" is not available in this version" setup sendmail
 expect 2 "\"doctor sendmail\" is not available in this version" doctor sendmail
 
