@@ -6,8 +6,9 @@
 #include "policy/ruleset.h"
 
 /*
- * What a Postfix configuration does against us. Reads only; runs postconf(1) and postmap(1), knocks at our own sockets and
- * asks the resolvers of resolv.conf. One thread; the caller should be root, who may read all of it.
+ * What an MTA's configuration does against us. Reads only; runs the MTA's own programs (postconf(1) and postmap(1), or
+ * sendmail(8) and makemap(8)), knocks at our own sockets and asks the resolvers of resolv.conf. One thread; the caller should
+ * be root, who may read all of it.
  */
 
 /* Of what a finding may do to mail for a mandatory partner. */
@@ -42,5 +43,8 @@ const char *doctor_severity_word(enum doctor_severity s);
  */
 bool doctor_postfix(const struct settings *set, const struct ruleset *rules, const char *stale, struct doctor_report *ret,
                     struct fault *why);
+/* The same for Sendmail. false: there is no sendmail.cf to read. */
+bool doctor_sendmail(const struct settings *set, const struct ruleset *rules, const char *stale, struct doctor_report *ret,
+                     struct fault *why);
 
 #endif

@@ -130,6 +130,25 @@ const char *doctor_keys_give(struct doctor_report *r, struct doctor_keys *k)
     return said;
 }
 
+bool doctor_pattern(const char *key, char local[static ADDRESS_LOCAL_SIZE], struct domain *d, struct pattern *ret)
+{
+    struct address a;
+
+    if (strchr(key, '@') != NULL) {
+        address_parse(key, &a);
+        if (a.kind != ADDRESS_DOMAIN)
+            return false;
+        address_fold_local(&a, local);
+        *d = a.domain;
+        *ret = (struct pattern){ .kind = PATTERN_ADDRESS, .local = local, .domain = d->name };
+        return true;
+    }
+    if (!domain_parse(key + (*key == '.'), d, NULL))
+        return false;
+    *ret = (struct pattern){ .kind = *key == '.' ? PATTERN_BELOW : PATTERN_DOMAIN, .domain = d->name };
+    return true;
+}
+
 bool doctor_same_path(const char *a, const char *b)
 {
     struct stat x, y;

@@ -30,6 +30,8 @@ void doctor_keys_add(struct doctor_keys *k, const char *key);
 /* Their list in the report's memory; k is empty again. */
 const char *doctor_keys_give(struct doctor_report *r, struct doctor_keys *k);
 
+/* The pattern of a table's key: `d`, `.d`, `user@d`; it borrows local and d. false: it is none. */
+bool doctor_pattern(const char *key, char local[static ADDRESS_LOCAL_SIZE], struct domain *d, struct pattern *ret);
 /* Whether two paths lead to the same thing. */
 bool doctor_same_path(const char *a, const char *b);
 /* Whether somebody listens on `unix:PATH`, `local:PATH` or `inet:PORT@HOST`, and lets us in: 0, else the errno. */

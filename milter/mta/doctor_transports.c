@@ -17,26 +17,6 @@ enum { KEYS_BYTES_MAX = 256 * 1024 * 1024, REMOTE_KEYS_MAX = 1000 };
 
 #define SOMEBODY "danelaw-doctor"       /* a local part that nobody has */
 
-/* `d`, `.d`, `user@d` */
-static bool pattern_of(const char *key, char local[static ADDRESS_LOCAL_SIZE], struct domain *d, struct pattern *ret)
-{
-    struct address a;
-
-    if (strchr(key, '@') != NULL) {
-        address_parse(key, &a);
-        if (a.kind != ADDRESS_DOMAIN)
-            return false;
-        address_fold_local(&a, local);
-        *d = a.domain;
-        *ret = (struct pattern){ .kind = PATTERN_ADDRESS, .local = local, .domain = d->name };
-        return true;
-    }
-    if (!domain_parse(key + (*key == '.'), d, NULL))
-        return false;
-    *ret = (struct pattern){ .kind = *key == '.' ? PATTERN_BELOW : PATTERN_DOMAIN, .domain = d->name };
-    return true;
-}
-
 bool doctor_is_strict(struct doctor *d, const char *key, const char **ret_value)
 {
     char local[ADDRESS_LOCAL_SIZE];
@@ -45,7 +25,7 @@ bool doctor_is_strict(struct doctor *d, const char *key, const char **ret_value)
     struct road road;
     struct text value;
 
-    if (!pattern_of(key, local, &domain, &p))
+    if (!doctor_pattern(key, local, &domain, &p))
         return false;
     road = road_of(d->rules, &p);
     if (!road.strict || road.route == NULL)

@@ -168,11 +168,17 @@ bool sendmail_cf_read(const char *config_dir, struct arena *memory, struct sendm
     static const char name[] = "/sendmail.cf";
     const char *folder = *config_dir == '\0' ? "/etc/mail" : config_dir;
     char *path = arena_take(memory, strlen(folder) + sizeof(name));
-    struct sendmail_cf cf = { .memory = memory, .path = path };
-    struct pages p;
 
     strcpy(path, folder);
     strcat(path, name);
+    return sendmail_cf_read_file(path, memory, ret, why);
+}
+
+bool sendmail_cf_read_file(const char *path, struct arena *memory, struct sendmail_cf *ret, struct fault *why)
+{
+    struct sendmail_cf cf = { .memory = memory, .path = path };
+    struct pages p;
+
     if (pages_open(&p, path, CF_BYTES_MAX))
         read_lines(&cf, &p);
     pages_close(&p);

@@ -23,6 +23,8 @@ struct sendmail_cf {
 
 /* config_dir: where sendmail.cf is; "": /etc/mail. false: it can't be read, or is none. */
 bool sendmail_cf_read(const char *config_dir, struct arena *memory, struct sendmail_cf *ret, struct fault *why);
+/* The same for a file by its own name, which lives as long as memory (submit.cf). */
+bool sendmail_cf_read_file(const char *path, struct arena *memory, struct sendmail_cf *ret, struct fault *why);
 void sendmail_cf_done(struct sendmail_cf *cf);
 
 /* All members of a class (`w`, `{VirtHost}`), from C and F lines; macros in them resolved as far as D lines tell. false: a file of

@@ -1,0 +1,131 @@
+#include "mta/sendmail_doctor_checks.h"
+
+#include "base/memory.h"
+
+#include <string.h>
+#include <strings.h>
+
+/* Single options. */
+
+#define RETURN "Timeout.queuereturn"
+#define FINGERPRINT "define(`confCERT_FINGERPRINT_ALGORITHM', `sha256')dnl"
+
+/* The gate compares what Sendmail saw by its SHA-256. */
+static void check_fingerprint(struct sendmail_doctor *d)
+{
+    const struct sendmail_line *line;
+    const char *value = sendmail_option(d, "CertFingerprintAlgorithm", &line);
+
+    if (strcmp(value, "sha256") != 0)
+        sendmail_find(d, DOCTOR_HOLD, line,
+                      line == NULL ? "CertFingerprintAlgorithm is not set, so that danelawd recognises no certificate, and mail "
+                                     "that must be authenticated waits"
+                                   : sendmail_say(d, "certificates are told by %.50s, so that danelawd recognises none, and mail that "
+                                                  "must be authenticated waits", value), FINGERPRINT);
+}
+
+static void check_clear(struct sendmail_doctor *d)
+{
+    const struct sendmail_line *line;
+
+    if (sendmail_is_on(d, "TLSFallbacktoClear", &line))
+        sendmail_find(d, DOCTOR_HINT, line, "where TLS fails Sendmail tries again in the clear; danelawd still stops what must be "
+                      "encrypted, but the sender's address is seen on the way",
+                      "define(`confTLS_FALLBACK_TO_CLEAR', `false')dnl");
+}
+
+/* Hosts that are asked where a partner's own can't be reached: none of the partner's. */
+static void check_spare_hosts(struct sendmail_doctor *d)
+{
+    static const struct {
+        const char *option, *mc;
+    } hosts[] = { { "FallbackMXhost", "confFALLBACK_MX" }, { "FallbackSmartHost", "confFALLBACK_SMARTHOST" } };
+    size_t i;
+
+    for (i = 0; i < COUNT_OF(hosts); i++) {
+        const struct sendmail_line *line;
+        const char *value = sendmail_option(d, hosts[i].option, &line);
+
+        if (*value != '\0')
+            sendmail_find(d, DOCTOR_HINT, line,
+                          sendmail_say(d, "when a partner's hosts can't be reached Sendmail connects to %.200s, which danelawd "
+                                       "refuses for connectors without it, and says another reason than the true one", value),
+                          sendmail_say(d, "take %s out of sendmail.mc; a connector's fallback names a spare road", hosts[i].mc));
+    }
+}
+
+static uint64_t longest_hold(const struct ruleset *rules)
+{
+    uint64_t longest = 0;
+    size_t i;
+
+    for (i = 0; i < ruleset_count(rules); i++) {
+        const struct connector *c = ruleset_at(rules, i);
+
+        if (!c->test_mode && connector_is_mandatory(c) && c->hold > longest)
+            longest = c->hold;
+    }
+    return longest;
+}
+
+/* What follows Timeout.queuereturn, for which kind of mail, in seconds; the last word on each kind counts. */
+static void check_return(struct sendmail_doctor *d)
+{
+    static const char *const kinds[] = { ".normal", ".urgent", ".non-urgent" };
+    const struct sendmail_line *lines[COUNT_OF(kinds)] = { NULL };
+    uint64_t left[COUNT_OF(kinds)], longest = longest_hold(d->rules), seconds;
+    size_t i, k;
+
+    for (i = 0; i < d->cf.count; i++) {
+        const char *text = d->cf.lines[i].text + strspn(d->cf.lines[i].text, " \t"), *kind, *value;
+
+        if (d->cf.lines[i].command != 'O' || strncasecmp(text, RETURN, strlen(RETURN)) != 0)
+            continue;
+        kind = text + strlen(RETURN);
+        value = strchr(kind, '=');
+        if (value == NULL || !sendmail_seconds(value + 1 + strspn(value + 1, " \t"), 'd', &seconds))
+            continue;
+        for (k = 0; k < COUNT_OF(kinds); k++) {
+            size_t length = strlen(kinds[k]);
+
+            if (*kind != '.' || kind[1] == '*' || (strncasecmp(kind, kinds[k], length) == 0 && strchr("= \t", kind[length]) != NULL)) {
+                lines[k] = &d->cf.lines[i];
+                left[k] = seconds;
+            }
+        }
+    }
+    for (k = 0; k < COUNT_OF(kinds); k++) {
+        if (lines[k] != NULL && left[k] < longest && (k == 0 || lines[k] != lines[k - 1]))
+            sendmail_find(d, DOCTOR_HOLD, lines[k],
+                          sendmail_say(d, "Sendmail returns what waits after %lluh, sooner than the longest hold of a connector "
+                                       "(%lluh)", (unsigned long long)left[k] / 3600, (unsigned long long)longest / 3600),
+                          "define(`confTO_QUEUERETURN', `5d')dnl");
+    }
+}
+
+/* `M=S` of the client's side: no STARTTLS at all. */
+static void check_client(struct sendmail_doctor *d)
+{
+    size_t i;
+
+    for (i = 0; i < d->cf.count; i++) {
+        const struct sendmail_line *line = &d->cf.lines[i];
+        const char *text = line->text + strspn(line->text, " \t"), *value = strchr(text, '='), *flags;
+
+        if (line->command != 'O' || value == NULL || strncasecmp(text, "ClientPortOptions", 17) != 0)
+            continue;
+        flags = sendmail_equate(d, &(struct sendmail_line){ 'O', sendmail_say(d, ",%s", value + 1), line->number }, 'M');
+        if (flags != NULL && strchr(flags, 'S') != NULL)
+            sendmail_find(d, DOCTOR_HOLD, line, "with S among its modifiers Sendmail never encrypts as a client, and mail that must "
+                          "be authenticated waits", "take S out of M= in CLIENT_OPTIONS");
+    }
+}
+
+void sendmail_check_options(struct sendmail_doctor *d)
+{
+    check_fingerprint(d);
+    check_clear(d);
+    check_spare_hosts(d);
+    check_return(d);
+    check_client(d);
+}
