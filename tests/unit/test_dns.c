@@ -133,7 +133,9 @@ static struct settings settings_of(uint32_t timeout)
     static const char *servers[] = { forward };
     struct settings set = { .resolver = { .trust_anchor_file = "", .root_hints = "", .when_broken = "", .timeout = timeout,
                                           .cache = 8 * 1024 * 1024, .trust_anchor = { .items = anchors, .count = 1 },
-                                          .forward = { .items = servers, .count = 1 } } };
+                                          .forward = { .items = servers, .count = 1 } },
+                            .sts = { .ca_file = "" },
+                            .probe = { .helo = "", .bind = "", .concurrency = 1, .timeout = 30 } };
 
     snprintf(forward, sizeof(forward), "127.0.0.1@%u", server.port);
     return set;

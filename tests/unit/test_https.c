@@ -608,7 +608,8 @@ static struct settings settings_of(uint32_t timeout)
     struct settings set = { .resolver = { .trust_anchor_file = "", .root_hints = "", .when_broken = "", .timeout = 30,
                                           .trust_anchor = { .items = anchor, .count = 1 },
                                           .cache = 8 * 1024 * 1024, .forward = { .items = items, .count = 1 } },
-                            .sts = { .ca_file = web.ca_file, .port = web.port, .timeout = timeout } };
+                            .sts = { .ca_file = web.ca_file, .port = web.port, .timeout = timeout },
+                            .probe = { .helo = "", .bind = "", .concurrency = 1, .timeout = 30 } };
 
     snprintf(forward, sizeof(forward), "127.0.0.1@%u", server.port);
     return set;
