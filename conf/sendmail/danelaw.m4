@@ -15,6 +15,11 @@ dnl #   route   For each recipient in another domain, at RCPT and again at each 
 dnl #           road the mail takes: the MTA's own (mailertable and all), a mailer and a host, or none for now.
 dnl #   gate    Before each RCPT on the wire they ask whether this connection may have this recipient.  danelawd
 dnl #           knows the recipient, the host and the fingerprint of the certificate that Sendmail was shown.
+dnl #           For a mandatory recipient they ask already when the connection stands, before MAIL FROM: Sendmail
+dnl #           reports a refusal of LOCAL_TLS_RCPT with the worst status of the whole message, so that behind
+dnl #           another recipient's "User unknown" a deferral would become a bounce; that of LOCAL_TLS_SERVER is
+dnl #           what its text says.  Its price: this mailer leaves that host alone until the process (one message,
+dnl #           or one queue run) ends.
 dnl #
 dnl # Both ask only for recipients that the generated map names (makemap hash; "danelaw tables" writes it):
 dnl #
@@ -69,6 +74,9 @@ C{DanelawMailers}DANELAW_MAILERS
 LOCAL_RULE_0
 R$*			$: $>DanelawRoad $1		mandatory partners and their roads
 
+LOCAL_TLS_SERVER
+R$*			$: $>DanelawServer $1		may this connection have mandatory mail?
+
 LOCAL_TLS_RCPT
 R$*			$: $>DanelawGate $1		may this connection have this recipient?
 
@@ -91,7 +99,8 @@ R<road> <$*>		$@ <road>
 R<named> <$*>		$@ <named>
 R<own> <$*>		$@ <own>
 R<none> <$*>		$@ <none>
-R$*			$@ <trouble>
+R<$*> <$*>		$@ <trouble>
+R$*			$@ <none>			no domain
 
 ###################################################################
 ###  DanelawText: "REASON : sentence", readable again: Sendmail	###
@@ -150,9 +159,24 @@ SDanelawAskGate
 R$*			$: $(danelaw gate <$1> <$&f> <$&i> <$&{verify}> <$&{server_name}> <$&{server_addr}> <$&{tls_version}> <$&{cert_fp}> $: none $)
 R$* <TMPF>		$@ <trouble>
 Rpass			$@ <pass>
-Rbounce $- : $+		$@ <bounce> <> <> <> <> $>DanelawText $1 : $2
-R$- : $+		$@ <hold> <> <> <> <> $>DanelawText $1 : $2
+Rbounce $- : $+		$@ <bounce> <> <> <> <> <> $>DanelawText $1 : $2
+R$- : $+		$@ <hold> <> <> <> <> <> $>DanelawText $1 : $2
 R$*			$@ <trouble>
+
+###################################################################
+###  DanelawServer: a connection that is about to be used	###
+###								###
+###	${verify}  ->  the same, or why not; $u is one of the	###
+###	recipients, all of which have the same mailer and host	###
+###################################################################
+SDanelawServer
+R$*			$: <?> $1 $| $>DanelawKind $&u
+R<?> $* $| <mandatory>	$: <mandatory> $1 $| $>DanelawAskGate $&u
+R<?> $* $| <$*>		$@ $1				the recipients are enough
+R<mandatory> $* $| <pass>	$@ $1 $(macro {DanelawPassed} $@ <$&u> <$&i> <$&{server_name}> <$&{server_addr}> <$&{cert_fp}> $)
+R<mandatory> $* $| <bounce> $*	$@ $1			the recipient says it
+R<mandatory> $* $| <hold> <> <> <> <> <> $*	$#error $@ 4.7.5 $: "451 " $2
+R$*			$#error $@ 4.7.5 $: "451 internal: danelawd does not answer"
 
 ###################################################################
 ###  DanelawGate: a recipient about to go on the wire  ->  the	###
@@ -162,15 +186,17 @@ SDanelawGate
 R$*			$: <?> $1 $| $>DanelawKind $1
 R<?> $* $| <none>	$@ $1
 R<?> $* $| <own>	$@ $1
-R<?> $* $| <mandatory>	$: <mandatory> $1 $| $>DanelawAskGate $1
+R<?> $* $| <mandatory>	$: <mandatory> $1 $| <$1> <$&i> <$&{server_name}> <$&{server_addr}> <$&{cert_fp}>
+R<mandatory> $* $| $&{DanelawPassed}	$@ $1		has just been asked
+R<mandatory> $* $| $*	$: <strict> $1 $| $>DanelawAskGate $1
 R<?> $* $| <road>	$: <other> $1 $| $>DanelawAskGate $1
 R<?> $* $| <named>	$: <other> $1 $| $>DanelawAskGate $1
 R<?> $*			$#error $@ 4.7.5 $: "451 internal: the table of mandatory recipients cannot be read"
 R<$-> $* $| <pass>	$@ $2
-R<$-> $* $| <hold> <> <> <> <> $*	$#error $@ 4.7.5 $: "451 " $3
-R<$-> $* $| <bounce> <> <> <> <> $*	$#error $@ 5.7.5 $: "550 " $3
+R<$-> $* $| <hold> <> <> <> <> <> $*	$#error $@ 4.7.5 $: "451 " $3
+R<$-> $* $| <bounce> <> <> <> <> <> $*	$#error $@ 5.0.0 $: "550 5.7.5 " $3
 R<other> $* $| $*	$@ $1
-R<$*> $*		$#error $@ 4.7.5 $: "451 internal: danelawd does not answer"
+R$*			$#error $@ 4.7.5 $: "451 internal: danelawd does not answer"
 
 ifdef(`_TLS_SESSION_FEATURES_',, `ifdef(`_MTA_STS_',, `dnl
 ###################################################################

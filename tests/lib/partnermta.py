@@ -10,6 +10,7 @@ RECORD.jsonl gets one line for each delivered message.
 import asyncio
 import email.parser
 import json
+import os
 import resource
 import signal
 import ssl
@@ -64,7 +65,7 @@ class Session:
             return None
         self.say("220", "2.0.0 go ahead")
         await self.writer.drain()
-        context = self.host["context"]
+        context = current_context(self.host)
         context.sni_callback = lambda obj, name, ctx: setattr(obj, "lab_sni", name)
         try:
             await self.writer.start_tls(context, ssl_handshake_timeout=30)
@@ -78,6 +79,9 @@ class Session:
         self.say("250", "2.1.0 ok")
 
     async def do_rcpt(self, rest):
+        if address(rest).startswith("nobody@"):
+            self.say("550", "5.1.1 nobody by that name")
+            return
         self.recipients.append(address(rest))
         self.say("250", "2.1.5 ok")
 
@@ -132,6 +136,14 @@ def context(pem):
     return made
 
 
+def current_context(host):
+    """As the host's file is now: a certificate may be swapped while we run."""
+    stamp = os.stat(host["pem"]).st_mtime_ns
+    if host["stamp"] != stamp:
+        host["context"], host["stamp"] = context(host["pem"]), stamp
+    return host["context"]
+
+
 async def serve(ip, host, record):
     async def connected(reader, writer):
         try:
@@ -152,7 +164,7 @@ async def main(hosts_path, record_path):
         for ip, host in hosts.items():
             if host["name"] not in contexts:
                 contexts[host["name"]] = context(host["pem"])
-            host["context"] = contexts[host["name"]]
+            host["context"], host["stamp"] = contexts[host["name"]], os.stat(host["pem"]).st_mtime_ns
             await serve(ip, host, record)
         await asyncio.Event().wait()
 
