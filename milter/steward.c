@@ -324,8 +324,7 @@ static json_t *table_item(struct steward *s)
     json_t *item = json_object();
 
     text_init(&name, 8192);
-    if (!tables_name(&s->config->settings, &name, NULL))
-        text_print(&name, "%s/postfix/transport", s->config->settings.store.directory);
+    tables_shown(&s->config->settings, &name);
     json_object_set_new(item, "table", report_text(text_words(&name)));
     text_done(&name);
     return item;

@@ -14,14 +14,13 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-/* Gives the table's name, for people; the folder where Postfix can't be asked. */
+/* Gives the table's name, for people. */
 static char *name_of(const struct settings *set)
 {
     struct text name;
 
     text_init(&name, 8192);
-    if (!tables_name(set, &name, NULL))
-        text_print(&name, "%s/postfix/transport", set->store.directory);
+    tables_shown(set, &name);
     return text_give(&name);
 }
 

@@ -2,18 +2,13 @@
 
 #include "base/memory.h"
 #include "mta/maps.h"
+#include "mta/names.h"
 
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
 
-enum { DEPTH_MAX = 8, NAMES_MAX = 1000000, FILE_BYTES_MAX = 64 * 1024 * 1024 };
-
-/* Names while they are gathered; they live in the arena of conf. */
-struct names {
-    const char **items;
-    size_t count, room;
-};
+enum { DEPTH_MAX = 8, FILE_BYTES_MAX = 64 * 1024 * 1024 };
 
 /* One parameter's list while it is read. Postfix takes the first pattern that matches, so a `!name` counts from there on. */
 struct reading {
@@ -26,49 +21,10 @@ struct reading {
     struct names *found, refused;
 };
 
-static void names_add(struct names *n, const char *name)
-{
-    if (n->count == n->room) {
-        n->room = n->room == 0 ? 16 : n->room * 2;
-        n->items = mem_grow(n->items, n->room, sizeof(*n->items));
-    }
-    n->items[n->count++] = name;
-}
-
-static bool names_have(const struct names *n, const char *name)
-{
-    size_t i;
-
-    for (i = 0; i < n->count; i++) {
-        if (strcmp(n->items[i], name) == 0)
-            return true;
-    }
-    return false;
-}
-
 static bool refuse(const struct reading *r, const char *word, const char *what, struct fault *why)
 {
     return fault_set(why, "%s: \"%s\" %s, and a connector for *.domain could swallow mail for domains of your own; write "
                      "the domains out there, or name the connector's domains one by one", r->parameter, word, what);
-}
-
-/* A-labels where it is a domain name, else as it stands in lower case; NULL: nothing a wildcard could swallow. */
-static const char *canonical(const char *word, struct arena *memory)
-{
-    char name[1024];
-    struct domain d;
-    size_t i;
-
-    if (*word == '[' || strchr(word + (*word == '.'), '.') == NULL || strlen(word) >= sizeof(name))
-        return NULL;
-    if (domain_parse(word + (*word == '.'), &d, NULL)) {
-        snprintf(name, sizeof(name), "%s%s", *word == '.' ? "." : "", d.name);
-        return arena_text(memory, name);
-    }
-    for (i = 0; word[i] != '\0'; i++)
-        name[i] = word[i] >= 'A' && word[i] <= 'Z' ? (char)(word[i] + ('a' - 'A')) : word[i];
-    name[i] = '\0';
-    return arena_text(memory, name);
 }
 
 static void add_key(struct reading *r, const char *key)
@@ -79,7 +35,7 @@ static void add_key(struct reading *r, const char *key)
 
 static bool add_domain(struct reading *r, const char *word, bool refused, struct fault *why)
 {
-    const char *name = canonical(word, r->conf->memory);
+    const char *name = names_canonical(word, r->conf->memory);
     char *below;
 
     if (name == NULL || (*name == '.' && (!r->hierarchies || r->parents)))
@@ -202,7 +158,7 @@ static bool read_parameter(struct reading *r, const char *value, struct fault *w
 
     r->refused = (struct names){ NULL };
     good = value == NULL || (read_list(r, value, 0, why) && check_refused(r, why));
-    free(r->refused.items);
+    names_done(&r->refused);
     return good;
 }
 
@@ -259,35 +215,6 @@ static bool take_off_routed(const struct reading *r, const char *maps, const cha
     return true;
 }
 
-static int by_name(const void *a, const void *b)
-{
-    return strcmp(*(const char *const *)a, *(const char *const *)b);
-}
-
-static void sort_unique(struct names *n)
-{
-    size_t i, kept = 0;
-
-    if (n->count == 0)
-        return;
-    qsort(n->items, n->count, sizeof(*n->items), by_name);
-    for (i = 1; i < n->count; i++) {
-        if (strcmp(n->items[kept], n->items[i]) != 0)
-            n->items[++kept] = n->items[i];
-    }
-    n->count = kept + 1;
-}
-
-/* The names outlive their gathering in the arena of conf. */
-static void hand_over(const struct names *n, struct arena *memory, struct tables_own *ret)
-{
-    const char **items = arena_take(memory, (n->count + 1) * sizeof(*items));
-
-    if (n->count > 0)
-        memcpy(items, n->items, n->count * sizeof(*items));
-    *ret = (struct tables_own){ .domains = items, .count = n->count };
-}
-
 enum { RELAY, PARENTS = 4, MAPS };
 
 /* Those of the first `lists` parameters. */
@@ -309,11 +236,11 @@ static bool read_own(const struct postconf *conf, const struct postmap *postmap,
         r.parents = i == RELAY && values[PARENTS] != NULL && postconf_has_word(values[PARENTS], names[RELAY]);
         good = read_parameter(&r, values[i], why);
     }
-    sort_unique(&found);
+    names_sort(&found);
     good = good && (ours == NULL || take_off_routed(&r, values[MAPS], ours, why));
     if (good)
-        hand_over(&found, conf->memory, ret);
-    free(found.items);
+        names_give(&found, conf->memory, ret);
+    names_done(&found);
     return good;
 }
 

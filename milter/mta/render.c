@@ -17,7 +17,7 @@ static const char *const banner =
 
 void sheet_init(struct sheet *s)
 {
-    *s = (struct sheet){ .memory = arena_new() };
+    *s = (struct sheet){ .memory = arena_new(), .own = ":" };
 }
 
 void sheet_done(struct sheet *s)
@@ -54,8 +54,8 @@ static void add(struct sheet *s, const char *key, const char *value, int strictn
         s->lines = mem_grow(s->lines, s->room, sizeof(*s->lines));
     }
     key = arena_text(s->memory, key);
-    s->lines[s->count++] = (struct sheet_line){ .key = key, .value = value, .folded = fold(s->memory, key),
-                                                .strictness = strictness };
+    s->lines[s->count++] = (struct sheet_line){ .key = key, .value = value, .strictness = strictness,
+                                                .folded = s->verbatim ? key : fold(s->memory, key) };
 }
 
 static void add_smart_host(const struct next_hop *host, struct text *ret)
@@ -163,10 +163,22 @@ static struct road road_for(struct sheet *s, const struct ruleset *rules, const 
     return extended;
 }
 
+void sheet_add(struct sheet *s, const struct pattern *p, const char *value, int strictness)
+{
+    char wide[KEY_MAX];
+
+    if (p->kind == PATTERN_EVERYONE) {
+        add(s, ".", value, strictness);
+        return;
+    }
+    add_spelling(s, p, p->domain, value, strictness);
+    if (unicode_of(p->domain, wide, sizeof(wide)))
+        add_spelling(s, p, wide, value, strictness);
+}
+
 static void add_pattern(struct sheet *s, const struct ruleset *rules, const struct pattern *p)
 {
     struct road road = road_for(s, rules, p);
-    char wide[KEY_MAX];
     struct text value;
     const char *kept;
 
@@ -176,9 +188,7 @@ static void add_pattern(struct sheet *s, const struct ruleset *rules, const stru
     sheet_value(&road, &value);
     kept = arena_text(s->memory, text_words(&value));
     text_done(&value);
-    add_spelling(s, p, p->domain, kept, strictness_of(&road));
-    if (unicode_of(p->domain, wide, sizeof(wide)))
-        add_spelling(s, p, wide, kept, strictness_of(&road));
+    sheet_add(s, p, kept, strictness_of(&road));
 }
 
 static int by_folded(const void *a, const void *b)
@@ -197,7 +207,7 @@ static int by_key(const void *a, const void *b)
 }
 
 /* Each key once; where two domains' spellings are one to Postfix, the stricter road takes both. */
-static void settle(struct sheet *s)
+void sheet_settle(struct sheet *s)
 {
     size_t kept = 0, i;
 
@@ -224,7 +234,7 @@ void sheet_add_connectors(struct sheet *s, const struct ruleset *rules)
         for (j = 0; j < c->recipient_count && !c->test_mode; j++)
             add_pattern(s, rules, &c->recipients[j]);
     }
-    settle(s);
+    sheet_settle(s);
 }
 
 static const struct sheet_line *line_of(const struct sheet *s, const char *key)
@@ -234,12 +244,19 @@ static const struct sheet_line *line_of(const struct sheet *s, const char *key)
     return s->count == 0 ? NULL : bsearch(&wanted, s->lines, s->count, sizeof(*s->lines), by_key);
 }
 
+bool sheet_has(const struct sheet *s, const char *key)
+{
+    return line_of(s, key) != NULL;
+}
+
 bool sheet_swallows(const struct sheet *s, const char *key)
 {
     const char *dot;
 
     if (line_of(s, key) != NULL)
         return false;
+    if (line_of(s, ".") != NULL)
+        return true;
     for (dot = strchr(key + 1, '.'); dot != NULL; dot = strchr(dot + 1, '.')) {
         if (line_of(s, dot) != NULL)
             return true;
@@ -258,25 +275,38 @@ bool sheet_has_wildcards(const struct sheet *s)
     return false;
 }
 
+struct sheet sheet_beside(const struct sheet *s)
+{
+    return (struct sheet){ .memory = s->memory, .own = s->own, .verbatim = s->verbatim, .extensions = s->extensions };
+}
+
+void sheet_join(struct sheet *s, struct sheet *beside)
+{
+    size_t i;
+
+    for (i = 0; i < beside->count; i++)
+        add(s, beside->lines[i].key, beside->lines[i].value, beside->lines[i].strictness);
+    free(beside->lines);
+    beside->lines = NULL;
+    sheet_settle(s);
+}
+
 void sheet_add_own(struct sheet *s, const struct tables_own *own)
 {
-    size_t i, count;
-    struct sheet more = { .memory = s->memory };
+    struct sheet more = sheet_beside(s);
+    size_t i;
 
     for (i = 0; i < own->count; i++) {
         const char *key = own->domains[i];
         char wide[KEY_MAX] = ".";
 
         if (sheet_swallows(s, key))
-            add(&more, key, ":", -1);
+            add(&more, key, s->own, -1);
         if (unicode_of(*key == '.' ? key + 1 : key, wide + 1, sizeof(wide) - 1) &&
             sheet_swallows(s, *key == '.' ? wide : wide + 1))
-            add(&more, *key == '.' ? wide : wide + 1, ":", -1);
+            add(&more, *key == '.' ? wide : wide + 1, s->own, -1);
     }
-    for (count = 0; count < more.count; count++)
-        add(s, more.lines[count].key, more.lines[count].value, -1);
-    free(more.lines);
-    settle(s);
+    sheet_join(s, &more);
 }
 
 void sheet_print(const struct sheet *s, struct text *ret)

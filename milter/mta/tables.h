@@ -7,8 +7,8 @@
 #include "policy/ruleset.h"
 
 /*
- * The transport table that puts partners on their roads, even while the daemon is dead. Any thread, one process at a
- * time (a lock file sees to that).
+ * The MTA's generated table, that keeps partners' mail on its roads even while the daemon is dead: Postfix's transport
+ * table, or Sendmail's map of recipients (mta/sendmail_table.h). Any thread, one process at a time (a lock sees to that).
  */
 
 /* Domains that the MTA itself delivers or relays for; a wildcard must not swallow them. */
@@ -17,7 +17,7 @@ struct tables_own {
     size_t count;
 };
 
-/* The table's text: one line a key, sorted, strictest road first in doubt. Pure. */
+/* Postfix's text: one line a key, sorted, strictest road first in doubt. Pure. */
 void tables_render(const struct ruleset *rules, const struct tables_own *own, struct text *ret);
 
 /*
@@ -34,10 +34,12 @@ bool tables_own(const struct settings *set, struct arena *memory, struct tables_
 /* Whether a domain is one of them. Pure. */
 bool tables_own_has(const struct tables_own *own, const char *domain);
 
-/* Whether there is a table at all, current or not. */
+/* Whether there is a table of this MTA at all, current or not. */
 bool tables_there(const struct settings *set);
 
 /* The table as Postfix names it: `hash:/var/lib/danelaw/postfix/transport`. */
 bool tables_name(const struct settings *set, struct text *ret, struct fault *why);
+/* The MTA's table for people to read: likewise, or its path alone where the MTA can't be asked. Added to ret. */
+void tables_shown(const struct settings *set, struct text *ret);
 
 #endif

@@ -12,6 +12,8 @@
 #define ROAD_DANE "danelaw-dane"
 #define ROAD_STS "danelaw-sts"
 #define ROAD_OPPORTUNISTIC "danelaw"
+/* The mailer that conf/sendmail describes; all roads lead there, and a gate asks for each recipient. */
+#define ROAD_SENDMAIL "danesmtp"
 
 /* What the table says for a key. */
 struct road {

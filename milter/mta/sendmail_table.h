@@ -1,0 +1,15 @@
+#ifndef DANELAW_MTA_SENDMAIL_TABLE_H
+#define DANELAW_MTA_SENDMAIL_TABLE_H
+
+#include "mta/tables.h"
+
+/*
+ * The map that danelaw.m4 asks before anybody else: whose mail is ours to judge, and what becomes of it while the daemon
+ * is dead.
+ */
+#define SENDMAIL_TABLE "sendmail/mandatory"     /* below store.directory */
+
+/* The map's text: one line a key, sorted. Pure. */
+void sendmail_table_render(const struct ruleset *rules, const struct tables_own *own, struct text *ret);
+
+#endif
