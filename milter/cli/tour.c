@@ -223,7 +223,7 @@ static void put_dane(const struct stop *s)
     else if (s->by_dane.mark == VISIT_PASSES)
         snprintf(line, sizeof(line), "  TLSA %s matches", visit_record_print(&s->host->tlsa[s->by_dane.record], record, sizeof(record)));
     else
-        snprintf(line, sizeof(line), "  <-- no TLSA record matches: %s", s->by_dane.why.text);
+        snprintf(line, sizeof(line), "  <-- DANE fails: %s", s->by_dane.why.text);
     output_field("", line);
 }
 
@@ -293,17 +293,11 @@ void tour_page(struct tour *t)
 
 static void advise_dane(const struct stop *s, struct text *ret)
 {
-    char digest[2 * 32 + 1];
-
-    if (s->visit.state == VISIT_NO_STARTTLS) {
+    if (s->visit.state == VISIT_NO_STARTTLS)
         text_print(ret, " Have %s offer STARTTLS on port %u, or take its TLSA records away.", s->host->name, s->hop.port);
-        return;
-    }
-    text_print(ret, " Make the certificate of %s and the TLSA records of _%u._tcp.%s fit each other again (%s)", s->host->name,
-               s->hop.port, s->host->base, s->by_dane.why.text);
-    if (visit_key_digest(&s->visit, digest, sizeof(digest)))
-        text_print(ret, "; if the key that the host shows now is the right one, publish 3 1 1 %s", digest);
-    text_put(ret, ".");
+    else
+        text_print(ret, " Make the certificate of %s and the TLSA records of _%u._tcp.%s fit each other again (%s).", s->host->name,
+                   s->hop.port, s->host->base, s->by_dane.why.text);
 }
 
 static void advise_other(const struct stop *s, struct text *ret)

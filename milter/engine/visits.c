@@ -599,7 +599,13 @@ void visits_tell(struct visits *v, const struct visit_host *host, const struct v
     say(host, d, wall, &r);
 }
 
-static void count_place(const struct place *p, int64_t wall, struct visit_counts *ret)
+/* Until somebody has judged the latest visit, the one before counts. */
+static bool fails_now(const struct place *p, const struct standing *s, int64_t now)
+{
+    return s->mark == VISIT_FAILS && s->number + 1 >= p->number && now - s->used < WANTED_MS;
+}
+
+static void count_place(const struct place *p, int64_t now, int64_t wall, struct visit_counts *ret)
 {
     const struct standing *s;
     bool failing = false;
@@ -607,7 +613,7 @@ static void count_place(const struct place *p, int64_t wall, struct visit_counts
     ret->hosts++;
     ret->latest[p->latest.state]++;
     for (s = p->standings; s != NULL; s = s->next)
-        failing |= s->number == p->number && s->mark == VISIT_FAILS;
+        failing |= fails_now(p, s, now);
     ret->failing += failing;
     if (p->latest.not_after == 0)
         return;
@@ -641,7 +647,7 @@ void visits_count(struct visits *v, struct visit_counts *ret)
     for (i = 0; i < BUCKETS && v->count > 0; i++) {
         for (p = v->buckets[i]; p != NULL; p = p->next) {
             if (wanted(p, now))
-                count_place(p, wall, ret);
+                count_place(p, now, wall, ret);
         }
     }
     mutex_unlock(&v->lock);

@@ -2,7 +2,6 @@
 
 #include "base/memory.h"
 
-#include <openssl/evp.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -189,36 +188,13 @@ bool visit_offers_tls(const struct visit *v, bool *ret)
     return *ret || v->state == VISIT_NO_STARTTLS;
 }
 
-static void print_digits(const uint8_t *octets, size_t count, char *ret, size_t size)
-{
-    size_t i;
-
-    ret[0] = '\0';
-    for (i = 0; i < count && 2 * i + 2 < size; i++)
-        snprintf(ret + 2 * i, 3, "%02x", octets[i]);
-}
-
-bool visit_key_digest(const struct visit *v, char *ret, size_t size)
-{
-    const uint8_t *at = v->chain == NULL || v->chain->count == 0 ? NULL : v->chain->certificates[0];
-    X509 *certificate = at == NULL ? NULL : d2i_X509(NULL, &at, (long)v->chain->lengths[0]);
-    uint8_t digest[EVP_MAX_MD_SIZE], *key = NULL;
-    int length = certificate == NULL ? -1 : i2d_X509_PUBKEY(X509_get_X509_PUBKEY(certificate), &key);
-    bool found = length > 0 && EVP_Digest(key, (size_t)length, digest, NULL, EVP_sha256(), NULL) == 1;
-
-    if (found)
-        print_digits(digest, 32, ret, size);
-    OPENSSL_free(key);
-    X509_free(certificate);
-    return found;
-}
-
 char *visit_record_print(const struct dns_tlsa *record, char *ret, size_t size)
 {
-    char data[2 * DATA_SHOWN + 1];
-    size_t shown = record->length < DATA_SHOWN ? record->length : DATA_SHOWN;
+    char data[2 * DATA_SHOWN + 1] = "";
+    size_t shown = record->length < DATA_SHOWN ? record->length : DATA_SHOWN, i;
 
-    print_digits(record->data, shown, data, sizeof(data));
+    for (i = 0; i < shown; i++)
+        snprintf(data + 2 * i, 3, "%02x", record->data[i]);
     snprintf(ret, size, "%u %u %u %s%s", record->usage, record->selector, record->matching, data,
              record->length > shown ? "..." : "");
     return ret;

@@ -90,8 +90,6 @@ const char *visit_other_word(enum visit_proof proof, enum visit_mark m);
 /* Whether the host offered STARTTLS; false: that is not known. */
 bool visit_offers_tls(const struct visit *v, bool *ret);
 
-/* The SHA-256 of the host's public key in hexadecimal digits, as a TLSA record 3 1 1 has it; false: there is none. */
-bool visit_key_digest(const struct visit *v, char *ret, size_t size);
 /* `3 1 1 0123456789abcdef...`. Returns ret. */
 char *visit_record_print(const struct dns_tlsa *record, char *ret, size_t size);
 

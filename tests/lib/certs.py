@@ -45,6 +45,20 @@ class Authority:
         self.issued[host] = certificate
         return path
 
+    def swap(self, host):
+        """The host shows another certificate from now on; returns a function that brings its own back."""
+        path, own = os.path.join(self.directory, host + ".pem"), self.issued[host]
+        with open(path, "rb") as file:
+            before = file.read()
+        os.replace(self.issue(host, file=host + ".other"), path)
+        self.issued[host] = own
+
+        def back():
+            with open(path + ".back", "wb") as out:
+                out.write(before)
+            os.replace(path + ".back", path)
+        return back
+
     def tlsa(self, host, usage, selector, matching):
         """TLSA rdata for host; a matching type nobody knows gets a SHA-256 all the same."""
         certificate = self.certificate if usage in (0, 2) else self.issued[host]

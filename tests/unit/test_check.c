@@ -511,7 +511,7 @@ static void a_host_that_fails_is_named_and_the_partner_told(void **state)
 {
     (void)state;
     assert_int_equal(probe("bo@good.wrong.watched.example"), 1);
-    expect("<-- no TLSA record matches: another key ");
+    expect("<-- DANE fails: another key ");
     expect("verdict deliver");                              /* watching changes no decision */
     expect("Make the certificate of mx1.good.wrong.watched.example and the TLSA records of "
            "_25._tcp.mx1.good.wrong.watched.example fit each other again (another key).");
