@@ -15,5 +15,6 @@ import shadow                   # noqa: F401
 import mode                     # noqa: F401
 import command                  # noqa: F401
 import doctor                   # noqa: F401
+import probe                    # noqa: F401
 import load                     # noqa: F401
 import life                     # noqa: F401
