@@ -38,6 +38,16 @@ void engine_leave(struct engine *e, struct ruleset *rules)
     mutex_unlock(&e->lock);
 }
 
+bool engine_is_closing(struct engine *e)
+{
+    bool closing;
+
+    mutex_lock(&e->lock);
+    closing = e->closing;
+    mutex_unlock(&e->lock);
+    return closing;
+}
+
 struct engine *engine_open(const struct settings *set, struct lookup *lookup, const struct engine_memory *memory,
                            struct ruleset *rules)
 {

@@ -63,6 +63,8 @@ struct engine {
 /* Every question is between enter and leave; false: the engine is closing. Gives a reference to today's rules. */
 bool engine_enter(struct engine *e, struct ruleset **ret_rules);
 void engine_leave(struct engine *e, struct ruleset *rules);
+/* Whether what fails from now on may only have failed because the engine is being stopped. */
+bool engine_is_closing(struct engine *e);
 
 /* The lookup stays open until all who were let in here have asked it; false: the engine is closing. */
 bool engine_may_search(struct engine *e);

@@ -58,9 +58,9 @@ void mail_ask_init(struct mail_ask *ask, struct engine *e, struct ruleset *rules
     ask->count = c->smart_host_count > 0 ? c->smart_host_count : 1;
 }
 
-bool mail_ask_is_old(const struct mail_ask *ask)
+bool mail_ask_is_over(const struct mail_ask *ask)
 {
-    return ask->age >= 0 && ask->age >= (int64_t)ask->connector->hold;
+    return ask->age >= 0 && ask->age >= (int64_t)ask->connector->hold && (ask->found == NULL || !ask->found->ours);
 }
 
 void mail_ask_record(const struct mail_ask *ask)

@@ -33,8 +33,8 @@ void mail_ask_init(struct mail_ask *ask, struct engine *e, struct ruleset *rules
 void mail_ask_record(const struct mail_ask *ask);
 /* Gives the answer, ends the question and frees it. value: NULL: TEMP. */
 void mail_ask_end(struct mail_ask *ask, const char *value);
-/* Whether held mail has been held for long enough. */
-bool mail_ask_is_old(const struct mail_ask *ask);
+/* Whether held mail is given up: it is old enough, and the trouble not our own resolver's. */
+bool mail_ask_is_over(const struct mail_ask *ask);
 
 /* Why the decision holds; hop: what was judged. */
 void mail_ask_reply(const struct mail_ask *ask, const struct next_hop *hop, struct reply *ret);

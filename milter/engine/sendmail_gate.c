@@ -110,7 +110,7 @@ static void refuse(struct gate_ask *g)
     else
         mail_ask_reply(ask, hop_at(g, g->best_at), &reply);
     fallbacks_note(ask->walk.engine->fallbacks, ask->connector, &ask->decision);
-    if (mail_ask_is_old(ask) && is_final(g))
+    if (mail_ask_is_over(ask) && is_final(g))
         reply_give_up(g->best.reason, ask->connector, &reply);
     if (*reply.code == '5')
         ask->decision.verdict = VERDICT_BOUNCE;
@@ -139,6 +139,8 @@ static void settle(struct gate_ask *g)
 
     if (g->best.outcome == GATE_PASSED)
         pass(g);
+    else if (engine_is_closing(g->mail.walk.engine))
+        mail_ask_end(&g->mail, NULL);
     else
         refuse(g);
     free(stand_in);

@@ -60,7 +60,7 @@ static void hold(struct mail_ask *ask)
     struct reply reply;
 
     mail_ask_reply(ask, &ask->hops[0], &reply);
-    if (mail_ask_is_old(ask))
+    if (mail_ask_is_over(ask))
         reply_give_up(ask->decision.reason, ask->connector, &reply);
     if (*reply.code == '5')
         ask->decision.verdict = VERDICT_BOUNCE;
@@ -76,6 +76,10 @@ static void settle(struct mail_ask *ask)
 
     fallbacks_note(e->fallbacks, ask->connector, &ask->decision);
     ask->decision = decision_fall_back(ask->decision, ask->connector);
+    if (engine_is_closing(e)) {
+        mail_ask_end(ask, NULL);
+        return;
+    }
     if (ask->decision.verdict == VERDICT_HOLD) {
         hold(ask);
         return;

@@ -15,6 +15,7 @@ struct script {
     struct script *next;
     char hop[NEXT_HOP_TEXT_SIZE];
     enum fake_world world;
+    const struct dns_tlsa *tlsa;        /* of its good hosts, borrowed; NULL: one that matches nothing */
     uint32_t ttl;
     int delay_ms;
     bool parked;
@@ -119,17 +120,18 @@ static void make_alone(struct dns_answers *a, const char *hop)
     h->expanded = h->at_name.base = h->name;
 }
 
-static struct dns_answers *make_answers(const char *hop, enum fake_world world, uint32_t ttl)
+static struct dns_answers *make_answers(const char *hop, enum fake_world world, const struct dns_tlsa *tlsa, uint32_t ttl)
 {
     static const uint8_t digest[32] = { 1 };
-    static const struct dns_tlsa good = { 3, 1, 1, 32, digest }, odd = { 9, 1, 1, 32, digest };
+    static const struct dns_tlsa none = { 3, 1, 1, 32, digest }, odd = { 9, 1, 1, 32, digest };
+    const struct dns_tlsa *good = tlsa == NULL ? &none : tlsa;
     struct dns_answers *a = dns_answers_new();
 
     a->hosts = arena_take(a->memory, 2 * sizeof(*a->hosts));
     a->host_count = 2;
     a->mx = look(DNS_SECURE, true, ttl);
-    make_host(a, 0, hop, "mx1.", &good, ttl);
-    make_host(a, 1, hop, "mx2.", &good, ttl);
+    make_host(a, 0, hop, "mx1.", good, ttl);
+    make_host(a, 1, hop, "mx2.", good, ttl);
     switch (world) {
     case FAKE_FAILS:
         a->mx = look(DNS_FAILED, false, 0);
@@ -330,7 +332,7 @@ static void land(struct fake *f, struct job *job) UNCHECKED
         body = s->sts_body == NULL || f->closing ? NULL : mem_text(s->sts_body);
     }
     if (job->at != NULL) {
-        answers = make_answers(job->hop.host.name, f->closing ? FAKE_FAILS : s->world, s->ttl);
+        answers = make_answers(job->hop.host.name, f->closing ? FAKE_FAILS : s->world, s->tlsa, s->ttl);
         if (job->hop.bracketed)
             make_alone(answers, job->hop.host.name);
         s->open--;
@@ -437,6 +439,16 @@ void fake_free(struct fake *f)
 void fake_says(struct fake *f, const char *hop, enum fake_world world)
 {
     SCRIPTED(f, hop, world = world);
+}
+
+void fake_tlsa(struct fake *f, const char *hop, const struct dns_tlsa *record)
+{
+    SCRIPTED(f, hop, tlsa = record);
+}
+
+void fake_trust(struct fake *f, X509_STORE *trust)
+{
+    f->face.trust = trust;
 }
 
 void fake_ttl(struct fake *f, const char *hop, uint32_t seconds)

@@ -29,6 +29,8 @@ void fake_free(struct fake *f);                     /* after the engine is close
 
 /* Each names a next hop as next_hop_print() spells it, or "*" for all that have no script of their own. */
 void fake_says(struct fake *f, const char *hop, enum fake_world world);
+void fake_tlsa(struct fake *f, const char *hop, const struct dns_tlsa *record);     /* of its good hosts; borrowed */
+void fake_trust(struct fake *f, X509_STORE *trust);         /* before the engine is opened; borrowed */
 void fake_ttl(struct fake *f, const char *hop, uint32_t seconds);
 void fake_delays(struct fake *f, const char *hop, int ms);
 /* Searches pile up until they are let go, or the lookup is closed. */
