@@ -255,6 +255,54 @@ static void an_unreadable_key_is_temp_and_the_connection_goes_on(void **state)
     stop(&s);
 }
 
+static void sendmails_table_always_has_a_value(void **state)
+{
+    static const char *const garbage[] = {
+        "danelaw ", "danelaw route", "danelaw route<bo@friend.example>", "danelaw gate<bo@friend.example><><x>", "danelaw",
+        "danelaw route<bo@friend.example><><x>y", "danelaw tlsrcpt<bo@friend.example>", "danelaw route<bo@friend.example><><\x1b>",
+    };
+    struct site_map s;
+    size_t i;
+    int c;
+
+    (void)state;
+    start(&s, 100);
+    c = client(&s);
+    assert_string_equal(ask(c, "danelaw route<bo@stranger.example><al@home.example><NOQUEUE>"), "OK pass");
+    assert_string_equal(ask(c, "danelaw gate<bo@stranger.example><><NOQUEUE><NONE><mx.stranger.example><192.0.2.1><><>"), "OK pass");
+    assert_string_equal(ask(c, "danelaw route<bo@Friend.example.><al@home.example><NOQUEUE>"), "OK danelaw:friend.example");
+    assert_string_equal(ask(c, "danelaw route <bo@bank.example> <> <NOQUEUE>"), "OK danelaw-dane:bank.example");
+    assert_string_equal(ask(c, "danelaw gate<bo@bank.example><><NOQUEUE><NONE><mx1.bank.example.><192.0.2.1><><>"),
+                        "OK tlsa-invalid: mx1.bank.example does not offer STARTTLS connector Bank");
+    assert_starts(ask(c, "danelaw gate<bo@bogus.friend.example><><NOQUEUE><OK><mx.example><192.0.2.1><TLSv1.3><00>"),
+                  "OK dnssec-invalid: ");
+    for (i = 0; i < COUNT_OF(garbage); i++)
+        assert_starts(ask(c, garbage[i]), "TEMP ");
+    assert_string_equal(ask(c, "danelaw route<bo@stranger.example><><NOQUEUE>"), "OK pass");
+    close(c);
+    stop(&s);
+}
+
+static void a_gate_that_waits_holds_no_other_question_and_is_temp_after_the_budget(void **state)
+{
+    struct site_map s;
+    int c, other;
+
+    (void)state;
+    start(&s, 100);
+    s.set.maps.budget = 1;
+    fake_parks(s.fake, "friend.example");
+    c = client(&s);
+    other = client(&s);
+    send_request(c, "danelaw gate<bo@friend.example><><NOQUEUE><OK><mx1.friend.example><192.0.2.1><TLSv1.3><00>");
+    assert_string_equal(ask(other, "danelaw route<bo@friend.example><><NOQUEUE>"), "OK danelaw:friend.example");
+    assert_starts(reply_within(c, PATIENT), "TEMP ");
+    fake_lets_go(s.fake, "friend.example");
+    close(c);
+    close(other);
+    stop(&s);
+}
+
 static void an_unknown_table_is_temp_and_a_line_in_the_log(void **state)
 {
     int kept = dup(STDERR_FILENO), heard = memfd_create("log", MFD_CLOEXEC), c;
@@ -660,6 +708,8 @@ int main(void)
         cmocka_unit_test(each_kind_of_answer_has_its_word),
         cmocka_unit_test(every_spelling_of_a_next_hop_is_understood),
         cmocka_unit_test(an_unreadable_key_is_temp_and_the_connection_goes_on),
+        cmocka_unit_test(sendmails_table_always_has_a_value),
+        cmocka_unit_test(a_gate_that_waits_holds_no_other_question_and_is_temp_after_the_budget),
         cmocka_unit_test(an_unknown_table_is_temp_and_a_line_in_the_log),
         cmocka_unit_test(garbage_closes_the_connection_and_no_other),
         cmocka_unit_test(requests_may_come_octet_by_octet),
