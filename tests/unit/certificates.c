@@ -131,10 +131,9 @@ struct dns_tlsa certificate_record(const struct cert_chain *c, uint8_t usage, ui
 
 char *certificate_print(const struct cert_chain *c, char ret[static 96])
 {
-    size_t i;
+    size_t at = 0, i;
 
     for (i = 0; i < sizeof(c->fingerprint); i++)
-        snprintf(ret + 3 * i, 4, "%02X:", c->fingerprint[i]);
-    ret[3 * sizeof(c->fingerprint) - 1] = '\0';
+        at += (size_t)snprintf(ret + at, 96 - at, i == 0 ? "%02X" : ":%02X", c->fingerprint[i]);
     return ret;
 }
