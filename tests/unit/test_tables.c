@@ -323,7 +323,8 @@ static void expect_failure(const struct site *s, struct ruleset *rules, const ch
     bool changed = false;
 
     remember(s, &before);
-    assert_false(tables_write(&s->settings, rules, &changed, &why));
+    if (tables_write(&s->settings, rules, &changed, &why))
+        fail_msg("it is written, where \"%s\" was to be said", words);
     assert_false(changed);
     if (strstr(why.text, words) == NULL)
         fail_msg("\"%s\" does not say \"%s\"", why.text, words);
@@ -360,21 +361,22 @@ static void a_failing_postmap_leaves_the_old_pair(void **state)
 {
     static const struct {
         const char *script, *words;
-    } ways[] = {
+    } ways[] = {                                /* -q stands alone: the folder's name is anything */
         { "echo 'postmap: fatal: the moon is full' >&2; exit 1", "the moon is full" },
         { "exit 0", "transport.new" },                                      /* makes nothing */
         { "kill -9 $$", "signal 9" },
-        { "\"$REAL\" \"$@\" || exit 1; case \"$*\" in *-q*) ;; *) truncate -s 4096 \"${3#*:}.db\";; esac", "transport.new" },
-        { "\"$REAL\" \"$@\" || exit 1; case \"$*\" in *-q*) ;; *) : > \"${3#*:}.db\";; esac", "transport.new" },
-        { "case \"$*\" in *-q*) exec \"$REAL\" \"$@\";; esac; sed -i '/new.example/d' \"${3#*:}\"; exec \"$REAL\" \"$@\"",
+        { "\"$REAL\" \"$@\" || exit 1; case \"$*\" in *' -q '*) ;; *) truncate -s 4096 \"${3#*:}.db\";; esac",
+          "transport.new" },
+        { "\"$REAL\" \"$@\" || exit 1; case \"$*\" in *' -q '*) ;; *) : > \"${3#*:}.db\";; esac", "transport.new" },
+        { "case \"$*\" in *' -q '*) exec \"$REAL\" \"$@\";; esac; sed -i '/new.example/d' \"${3#*:}\"; exec \"$REAL\" \"$@\"",
           "new.example" },
-        { "case \"$*\" in *-q*) exec \"$REAL\" \"$@\";; esac; sed -i 's/danelaw-dane:$/danelaw:/' \"${3#*:}\"; "
+        { "case \"$*\" in *' -q '*) exec \"$REAL\" \"$@\";; esac; sed -i 's/danelaw-dane:$/danelaw:/' \"${3#*:}\"; "
           "exec \"$REAL\" \"$@\"", "does not give" },
-        { "case \"$*\" in *-q*) exec \"$REAL\" \"$@\";; esac; echo 'nothing.danelaw.invalid :' >> \"${3#*:}\"; "
+        { "case \"$*\" in *' -q '*) exec \"$REAL\" \"$@\";; esac; echo 'nothing.danelaw.invalid :' >> \"${3#*:}\"; "
           "exec \"$REAL\" \"$@\"", "more than was written" },
-        { "case \"$*\" in *-q*) exec \"$REAL\" \"$@\";; esac; echo 'old.example :' >> \"${3#*:}\"; exec \"$REAL\" \"$@\"",
+        { "case \"$*\" in *' -q '*) exec \"$REAL\" \"$@\";; esac; echo 'old.example :' >> \"${3#*:}\"; exec \"$REAL\" \"$@\"",
           "duplicate entry" },
-        { "case \"$*\" in *-q*) yes; esac; exec \"$REAL\" \"$@\"", "more than we can read" },
+        { "case \"$*\" in *' -q '*) yes; esac; exec \"$REAL\" \"$@\"", "more than we can read" },
     };
     struct site s;
     size_t i;
