@@ -19,6 +19,7 @@ struct overriding {
     struct overrides *overrides;
     uint64_t given;                 /* the version that the rules given last were made of */
     bool reconfigured;              /* since then */
+    bool everyone_has_line;
 };
 
 /* Telling */
@@ -146,7 +147,8 @@ int64_t overriding_next(struct overriding *o)
     return next;
 }
 
-struct overriding *overriding_open(struct store *store, struct ruleset *configured, struct overrides_hook hook)
+struct overriding *overriding_open(struct store *store, struct ruleset *configured, bool everyone_has_line,
+                                   struct overrides_hook hook)
 {
     struct overriding *o = mem_zero(sizeof(*o));
     struct text words;
@@ -154,6 +156,7 @@ struct overriding *overriding_open(struct store *store, struct ruleset *configur
 
     o->store = store;
     o->configured = ruleset_ref(configured);
+    o->everyone_has_line = everyone_has_line;
     o->overrides = overrides_open(store, hook);
     expire(o);
     text_init(&words, 64 * 1024);
@@ -235,7 +238,7 @@ static struct override override_of(const struct mode_order *order, const char *b
     return it;
 }
 
-/* The table has no line for `*`: its road is in the MTA's own configuration. */
+/* Postfix's table has no line for `*`: its road is in the MTA's own configuration. */
 static bool leaves_everyone(const struct connector *c, const struct override *it)
 {
     size_t i;
@@ -264,7 +267,7 @@ static void set(struct overriding *o, const struct connector *c, const struct ov
     if (override_drops_fallback(c, it))
         text_print(&ret->words, "the fallback \"%s\" is too weak for a mandatory connector and is not taken meanwhile\n",
                    c->fallback->name);
-    if (leaves_everyone(c, it))
+    if (!o->everyone_has_line && leaves_everyone(c, it))
         text_put(&ret->words, "mail that only \"*\" covers goes by Postfix's default_transport, not by the table: it stays on the "
                               "mandatory road until main.cf says default_transport = danelaw\n");
 }

@@ -14,8 +14,9 @@ struct store;
  */
 struct overriding;
 
-/* Shares configured. Reads the overrides; hook as overrides_open() has it. */
-struct overriding *overriding_open(struct store *store, struct ruleset *configured, struct overrides_hook hook);
+/* Shares configured. Reads the overrides; everyone_has_line: the MTA's table has a line for `*` (Sendmail's); hook as overrides_open() has it. */
+struct overriding *overriding_open(struct store *store, struct ruleset *configured, bool everyone_has_line,
+                                   struct overrides_hook hook);
 void overriding_close(struct overriding *o);                /* NULL is welcome */
 
 /* The rules that are to be in force, with a reference. */

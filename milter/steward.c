@@ -484,7 +484,8 @@ struct steward *steward_new(const char *config_path, const struct configuration 
     s->last_chore = &s->chores;
     mutex_init(&s->lock);
     signal_init(&s->changed);
-    s->overriding = overriding_open(store, config->rules, (struct overrides_hook){ .call = steward_turn, .self = s });
+    s->overriding = overriding_open(store, config->rules, strcmp(config->settings.tables.mta, "sendmail") == 0,
+                                    (struct overrides_hook){ .call = steward_turn, .self = s });
     return s;
 }
 

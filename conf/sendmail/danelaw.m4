@@ -43,6 +43,9 @@ dnl # What may be defined before the include:
 ifdef(`DANELAW_MAP_SOCKET',,	`define(`DANELAW_MAP_SOCKET', `local:/run/danelaw/map.sock')')
 ifdef(`DANELAW_MANDATORY_MAP',,	`define(`DANELAW_MANDATORY_MAP', `/var/lib/danelaw/sendmail/mandatory')')
 
+dnl # hash or btree, as tables.type of danelaw.conf has it.
+ifdef(`DANELAW_MANDATORY_TYPE',,	`define(`DANELAW_MANDATORY_TYPE', `hash')')
+
 dnl # Seconds; more than maps.budget of danelaw.conf.
 ifdef(`DANELAW_TIMEOUT',,	`define(`DANELAW_TIMEOUT', `5')')
 
@@ -68,7 +71,7 @@ Mdanesmtp,	P=[IPC], F=_MODMF_(CONCAT(_DEF_SMTP_MAILER_FLAGS, `a', SMTP_MAILER_FL
 LOCAL_CONFIG
 dnl # -f: queue ids are case sensitive.  -t, -T: a look-up that fails is for the rules below to judge.
 Kdanelaw socket -f -t -d`'DANELAW_TIMEOUT -T<TMPF> DANELAW_MAP_SOCKET
-Kdanelaw_mandatory hash -t -T<TMPF> DANELAW_MANDATORY_MAP
+Kdanelaw_mandatory DANELAW_MANDATORY_TYPE -t -T<TMPF> DANELAW_MANDATORY_MAP
 C{DanelawMailers}DANELAW_MAILERS
 
 LOCAL_RULE_0

@@ -247,7 +247,10 @@ int cli_sweep(const struct cli *c)
 
     if (!cli_load(c, false, &conf, &exit))
         return exit;
-    if (strcmp(conf->settings.tables.mta, "postfix") != 0)
+    if (strcmp(conf->settings.tables.mta, "sendmail") == 0)
+        cli_remark("tables.mta is \"sendmail\": there is nothing to sweep, since Sendmail asks danelawd at each queue run, which "
+                   "gives up what has waited too long");
+    else if (strcmp(conf->settings.tables.mta, "postfix") != 0)
         cli_remark("tables.mta is \"%s\": no mail is on Danelaw's roads in a Postfix queue", conf->settings.tables.mta);
     else if (c->dry_run)
         exit = sweep(c, conf);

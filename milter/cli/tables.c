@@ -157,7 +157,7 @@ int cli_tables(const struct cli *c)
     return exit;
 }
 
-/* In a process of its own: this one must stay root, to read all of Postfix's settings. */
+/* In a process of its own: this one must stay root, to read all of the MTA's settings. */
 static void make_table(struct configuration *conf)
 {
     struct fault why;
@@ -170,7 +170,7 @@ static void make_table(struct configuration *conf)
         if (!user_become(&conf->settings, &why) || !know_overrides(conf, &why) ||
             !tables_write(&conf->settings, conf->rules, &changed, &why)) {
             cli_remark("warning: the table is not there: %s", why.text);
-            cli_remark("warning: run \"danelaw tables\" before adding these lines: Postfix defers all mail while a table "
+            cli_remark("warning: run \"danelaw tables\" before adding these lines: the MTA defers all mail while a table "
                        "that it is told to use is missing");
         }
         _exit(0);
@@ -187,7 +187,7 @@ static void ignore_item(struct daemon_reader *self, const json_t *item)
     (void)item;
 }
 
-/* Postfix may be set up anew because its settings are others, and some of them show in the table. */
+/* The MTA may be set up anew because its settings are others, and some of them show in the table. */
 static void have_table_written(const struct cli *c)
 {
     struct daemon_reader reader = { .item = ignore_item };
@@ -198,44 +198,68 @@ static void have_table_written(const struct cli *c)
         cli_remark("warning: the table may be an old one; run \"danelaw tables\" as root");
 }
 
-static int print_setup(const struct cli *c, struct configuration *conf)
+static void ensure_table(const struct cli *c, struct configuration *conf)
+{
+    if (tables_there(&conf->settings) && daemon_listens(&conf->settings))
+        have_table_written(c);              /* the daemon keeps it */
+    else
+        make_table(conf);
+}
+
+static int print_lines(bool good, struct text *lines, const struct fault *why)
+{
+    if (good)
+        fputs(text_words(lines), stdout);
+    text_done(lines);
+    return good ? CLI_GOOD : cli_fail(CLI_CONFIG, "%s", why->text);
+}
+
+static int setup_for_postfix(const struct cli *c, struct configuration *conf)
 {
     struct text lines;
     struct fault why;
-    int exit = CLI_GOOD;
-    bool kept = false;                  /* by the daemon */
 
-    if (strcmp(conf->settings.tables.mta, "postfix") != 0)
+    if (strcmp(conf->settings.tables.mta, "postfix") != 0) {
         cli_remark("warning: tables.mta is \"%s\": write tables = { mta = \"postfix\"; } in %s, or the table goes stale",
                    conf->settings.tables.mta, c->config);
-    else if (tables_there(&conf->settings) && daemon_listens(&conf->settings))
-        kept = true;
-    if (kept)
-        have_table_written(c);
-    conf->settings.tables.mta = "postfix";
-    if (!kept)
+        conf->settings.tables.mta = "postfix";
         make_table(conf);
+    } else {
+        ensure_table(c, conf);
+    }
     text_init(&lines, (size_t)1 << 24);
-    if (setup_postfix(&conf->settings, conf->rules, c->all, &lines, &why))
-        fputs(text_words(&lines), stdout);
+    return print_lines(setup_postfix(&conf->settings, conf->rules, c->all, &lines, &why), &lines, &why);
+}
+
+/* Without tables.mta the routes are not Sendmail's, and a table made of them would be wrong. */
+static int setup_for_sendmail(const struct cli *c, struct configuration *conf)
+{
+    struct text lines;
+    struct fault why;
+
+    if (strcmp(conf->settings.tables.mta, "sendmail") == 0)
+        ensure_table(c, conf);
     else
-        exit = cli_fail(CLI_CONFIG, "%s", why.text);
-    text_done(&lines);
-    return exit;
+        cli_remark("warning: tables.mta is \"%s\": write tables = { mta = \"sendmail\"; } in %s, run \"danelaw tables\", and say this "
+                   "again", conf->settings.tables.mta, c->config);
+    if (c->all)
+        cli_remark("Sendmail's rules ask for every recipient that a connector names: to have every destination judged, write a "
+                   "connector with recipients = [ \"*\" ]");
+    text_init(&lines, (size_t)1 << 24);
+    return print_lines(setup_sendmail(&conf->settings, conf->rules, &lines, &why), &lines, &why);
 }
 
 int cli_setup(const struct cli *c)
 {
+    bool sendmail = strcmp(c->words[0], "sendmail") == 0;
     struct configuration *conf;
     int exit;
 
-    if (strcmp(c->words[0], "sendmail") == 0)
-        return cli_fail(CLI_USAGE, "\"setup sendmail\" is not available in this version");
-    if (strcmp(c->words[0], "postfix") != 0)
-        return cli_fail(CLI_USAGE, "that is: danelaw setup postfix [--all]");
+    if (!sendmail && strcmp(c->words[0], "postfix") != 0)
+        return cli_fail(CLI_USAGE, "that is: danelaw setup postfix|sendmail [--all]");
     if (!cli_load(c, false, &conf, &exit))
         return exit;
-    exit = print_setup(c, conf);
+    exit = sendmail ? setup_for_sendmail(c, conf) : setup_for_postfix(c, conf);
     config_free(conf);
     return exit;
 }

@@ -340,19 +340,6 @@ static void helo(const struct group *g, const char *name, const void *value)
         faults_setting(g, name, "\"%s\" is no host name; write one, as in \"mail.home.example\"", spoken);
 }
 
-static void table_type(const struct group *g, const char *name, const void *value)
-{
-    static const char *const known[] = { "", "hash", "btree", "lmdb", "cdb" };  /* those that mta/tables.c can change safely */
-    size_t i;
-
-    for (i = 0; i < COUNT_OF(known); i++) {
-        if (strcmp(text_of(value), known[i]) == 0)
-            return;
-    }
-    faults_setting(g, name, "\"%s\" can't be changed while Postfix reads it; write \"hash\", \"btree\", \"lmdb\" or \"cdb\"",
-                   text_of(value));
-}
-
 static const struct check checks[] = {
     { "", "user", account },
     { "", "group", account },
@@ -376,7 +363,6 @@ static const struct check checks[] = {
     { "probe", "helo", helo },
     { "probe", "bind", address_or_empty },
     { "store", "directory", path },
-    { "tables", "type", table_type },
     { "tables", "config_dir", path_or_empty },
     { "tables", "postmap", path_or_empty },
 };
@@ -389,6 +375,28 @@ void checks_value(const struct group *g, const struct setting *known)
         if (strcmp(checks[i].group, g->name) == 0 && strcmp(checks[i].name, known->name) == 0)
             checks[i].look(g, known->name, (const char *)g->target + known->offset);
     }
+}
+
+/* Those that mta/ can change while the MTA reads them. */
+static bool good_type(const struct settings *set, bool sendmail)
+{
+    static const char *const known[] = { "", "hash", "btree", "lmdb", "cdb" };
+    size_t i, count = sendmail ? 3 : COUNT_OF(known);
+
+    for (i = 0; i < count && strcmp(set->tables.type, known[i]) != 0; i++)
+        ;
+    return i < count;
+}
+
+void checks_tables(const struct group *g)
+{
+    const struct settings *set = &g->reader->made->settings;
+    bool sendmail = strcmp(set->tables.mta, "sendmail") == 0;
+    char shown[FAULTS_SHOW_SIZE];
+
+    if (!good_type(set, sendmail))
+        faults_setting(g, "type", "\"%s\" can't be changed while %s reads it; write %s", faults_show(set->tables.type, shown),
+                       sendmail ? "Sendmail" : "Postfix", sendmail ? "\"hash\" or \"btree\"" : "\"hash\", \"btree\", \"lmdb\" or \"cdb\"");
 }
 
 void checks_sockets(const struct group *groups, const char *const *sockets, size_t count)

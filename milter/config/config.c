@@ -128,7 +128,7 @@ static void read_top(struct reader *r, struct source *s)
 static void read_settings(struct reader *r, struct source *s)
 {
     const struct settings *set = &r->made->settings;
-    struct group sockets[3];
+    struct group sockets[3], tables;
     const char *spoken[] = { set->milter.socket, set->maps.socket, set->control.socket };
     config_setting_t *root = config_root_setting(&s->tree);
     size_t i;
@@ -141,6 +141,8 @@ static void read_settings(struct reader *r, struct source *s)
         if (g.node != NULL)
             read_group(&g, settings_groups[i].settings);
     }
+    tables = settings_group(r, s, "tables", config_setting_get_member(root, "tables"));
+    checks_tables(&tables);
     sockets[0] = settings_group(r, s, "milter", config_setting_get_member(root, "milter"));
     sockets[1] = settings_group(r, s, "maps", config_setting_get_member(root, "maps"));
     sockets[2] = settings_group(r, s, "control", config_setting_get_member(root, "control"));

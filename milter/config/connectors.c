@@ -194,8 +194,10 @@ static void read_connector(struct reader *r, struct source *s, config_setting_t 
         return;
     c->test_mode = wishes.test_mode;
     if (!c->test_mode) {                /* a shadow puts nobody's mail on any road */
-        hint_senders(&g, c);
-        hint_everyone(&g, c);
+        if (!routes_for_sendmail(r)) {
+            hint_senders(&g, c);
+            hint_everyone(&g, c);
+        }
         routes_hint(&g, &wishes, c);
     }
     ruleset_add(r->made->rules, c);

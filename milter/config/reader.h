@@ -107,6 +107,8 @@ bool groups_has(const struct group *g, const char *name);
 
 /* checks.c: what is wrong with a value that is of the right kind */
 void checks_value(const struct group *g, const struct setting *known);
+/* What the MTA can't use; wants all of the group. */
+void checks_tables(const struct group *g);
 /* Sockets that would take each other's place. */
 void checks_sockets(const struct group *groups, const char *const *sockets, size_t count);
 bool checks_readable(const char *path, bool folder, struct fault *why);
@@ -135,6 +137,8 @@ void lists_file(const struct group *g, const struct wishes *w, const struct conn
 void routes_read(struct reader *r, struct source *s, config_setting_t *node);      /* NULL: the built-in ones alone */
 /* The road of a connector, and its fallback; wants the modes and the smart hosts. */
 void routes_choose(const struct group *g, const struct wishes *w, struct connector *c);
+/* Whether Sendmail will read what we generate: its rules see senders, and everyone has a line. */
+bool routes_for_sendmail(const struct reader *r);
 /* What is worth a look about both. */
 void routes_hint(const struct group *g, const struct wishes *w, const struct connector *c);
 

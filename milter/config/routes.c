@@ -33,15 +33,43 @@ static const struct route built_in[] = {
     { .name = "opportunistic", .transport = ROAD_OPPORTUNISTIC, .next_hop = "", .tls = TLS_DANE },
 };
 
+/* Sendmail's rules ask a gate before each recipient, so that one mailer serves all three. */
+static const struct route built_in_for_sendmail[] = {
+    { .name = "dane-mandatory", .transport = ROAD_SENDMAIL, .next_hop = "", .tls = TLS_DANE_ONLY },
+    { .name = "sts-mandatory", .transport = ROAD_SENDMAIL, .next_hop = "", .tls = TLS_SECURE, .tls_match = nobody,
+      .tls_match_count = COUNT_OF(nobody) },
+    { .name = "opportunistic", .transport = ROAD_SENDMAIL, .next_hop = "", .tls = TLS_DANE },
+};
+
+_Static_assert(COUNT_OF(built_in) == COUNT_OF(built_in_for_sendmail), "each MTA has all of them");
+
+bool routes_for_sendmail(const struct reader *r)
+{
+    return strcmp(r->made->settings.tables.mta, "sendmail") == 0;
+}
+
 static bool is_on(const struct route *route, const char *transport)
 {
     return strcmp(route->transport, transport) == 0;
+}
+
+/* An answer to Sendmail's rules is taken to pieces at its operators. */
+static bool is_mailer(const char *name)
+{
+    enum { MAILER_NAME_MAX = 20 };              /* of Sendmail's */
+    size_t length = strlen(name);
+
+    return length <= MAILER_NAME_MAX && strcmp(name, "error") != 0 && strcmp(name, "pass") != 0 &&
+           strspn(name, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_") == length;
 }
 
 static void check_transport(const struct group *g, const char *transport)
 {
     if (transport[0] == '\0')
         faults_setting(g, "transport", "is missing; write the name of the MTA's transport, transport = \"...\"");
+    else if (routes_for_sendmail(g->reader) && !is_mailer(transport))
+        faults_setting(g, "transport", "is no mailer that Sendmail's rules can be told of; its name has at most 20 letters, digits, "
+                       "hyphens and underscores");
     else if (strpbrk(transport, " \t\r\n:,\"") != NULL)
         faults_setting(g, "transport", "is no transport; write its name alone, without colon and next hop");
 }
@@ -66,6 +94,9 @@ static void check_next_hop(const struct group *g, const char *spoken)
         one[length] = '\0';
         if (!patterns_smart_host(one, &hop, &why))
             faults_setting(g, "next_hop", "\"%s\": %s", faults_show(one, shown), why.text);
+        else if (hop.port != 25 && routes_for_sendmail(g->reader))
+            faults_setting_hint(g, "next_hop", "\"%s\": Sendmail's mailer carries the port, which is not told: the mailer must "
+                                "have it (A=TCP $h %u)", faults_show(one, shown), hop.port);
         spoken += length;
     }
 }
@@ -124,7 +155,7 @@ void routes_read(struct reader *r, struct source *s, config_setting_t *node)
     int count, i;
 
     for (i = 0; i < (int)COUNT_OF(built_in); i++)
-        ruleset_add_route(r->made->rules, &built_in[i]);
+        ruleset_add_route(r->made->rules, routes_for_sendmail(r) ? &built_in_for_sendmail[i] : &built_in[i]);
     if (node == NULL || !groups_is(&g, "routes = { NAME = { transport = \"...\"; }; };"))
         return;
     count = config_setting_length(node);
@@ -164,16 +195,15 @@ static void choose_route(const struct group *g, const struct wishes *w, struct c
     if (w->route[0] != '\0' && connector_is_mandatory(c) && !route_is_strong(c->route))
         faults_setting(g, "route",
                        "\"%s\" authenticates nobody by itself, so that mail would leave unprotected while the "
-                       "daemon is down; take one with tls = \"dane-only\", or \"secure\" with tls_match, and a transport "
-                       "other than \"" ROAD_OPPORTUNISTIC "\"",
-                       w->route);
+                       "daemon is down; take one with tls = \"dane-only\", or \"secure\" with tls_match%s", w->route,
+                       routes_for_sendmail(g->reader) ? "" : ", and a transport other than \"" ROAD_OPPORTUNISTIC "\"");
     else if (c->route->next_hop[0] != '\0' && (is_on(c->route, ROAD_OPPORTUNISTIC) || is_on(c->route, ROAD_STS)))
         faults_setting(g, "route", "\"%s\" leads to a next hop of its own by a transport that asks the daemon, which could not "
                        "tell whose mail it is; write the next hop as smart_hosts of the connector", c->route->name);
     if (c->route->next_hop[0] != '\0' && c->smart_host_count > 0)
         faults_setting(g, "smart_hosts", "the route \"%s\" has a next hop of its own; remove one of the two",
                        c->route->name);
-    if (c->smart_host_count > 0 && c->sender_count > 0 && !connector_is_mandatory(c))
+    if (c->smart_host_count > 0 && c->sender_count > 0 && !connector_is_mandatory(c) && !routes_for_sendmail(g->reader))
         faults_setting_hint(g, "smart_hosts", "Postfix's table can't see senders, so that no mail takes them; make the "
                             "connector mandatory, or remove senders");
 }
@@ -195,7 +225,7 @@ static bool holds_as_well(const struct connector *c)
 
     if (c->smart_host_count > 0 || c->fallback->next_hop[0] != '\0')
         return false;
-    return is_on(c->fallback, ROAD_OPPORTUNISTIC) || is_on(c->fallback, ROAD_STS) ||
+    return is_on(c->fallback, ROAD_OPPORTUNISTIC) || is_on(c->fallback, ROAD_STS) || is_on(c->fallback, ROAD_SENDMAIL) ||
            (is_on(c->fallback, ROAD_DANE) && for_dane);
 }
 
@@ -253,12 +283,14 @@ static bool has_everyone(const struct connector *c)
 
 static void hint_fallback(const struct group *g, const struct connector *c)
 {
+    bool unseen = !routes_for_sendmail(g->reader);      /* Postfix's table sees neither senders nor `*` */
+
     if (c->smtp_dane == MODE_NONE && c->mta_sts == MODE_NONE)
         faults_setting_hint(g, "fallback", "is never taken: without DANE and MTA-STS the connector holds nothing");
-    else if (c->sender_count > 0 && !connector_is_mandatory(c) && !g->reader->made->settings.milter.tag)
+    else if (unseen && c->sender_count > 0 && !connector_is_mandatory(c) && !g->reader->made->settings.milter.tag)
         faults_setting_hint(g, "fallback",
                             "is never taken: the transport table can't see senders; set milter.tag = true");
-    else if (has_everyone(c))
+    else if (unseen && has_everyone(c))
         faults_setting_hint(g, "fallback", "is not taken for \"*\", which is never written to the table; name the domains");
     if (c->smart_host_count > 0 && c->fallback->next_hop[0] == '\0')
         faults_setting_hint(g, "fallback",
@@ -266,8 +298,27 @@ static void hint_fallback(const struct group *g, const struct connector *c)
                             "another way is meant");
 }
 
+/* Sendmail's mailers carry the port: an answer names a mailer and its hosts. */
+static void hint_ports(const struct group *g, const struct connector *c)
+{
+    char spelling[NEXT_HOP_TEXT_SIZE];
+    size_t i;
+
+    for (i = 0; i < c->smart_host_count; i++) {
+        if (c->smart_hosts[i].port == 25)
+            continue;
+        faults_setting_hint(g, "smart_hosts",
+                            "the mailer \"" ROAD_SENDMAIL "\" only knows port 25, so that mail does not go to %s; write a route with "
+                            "a mailer of your own that has the port (A=TCP $h %u)", next_hop_print(&c->smart_hosts[i], spelling),
+                            c->smart_hosts[i].port);
+        return;
+    }
+}
+
 void routes_hint(const struct group *g, const struct wishes *w, const struct connector *c)
 {
+    if (c->route != NULL && is_on(c->route, ROAD_SENDMAIL))
+        hint_ports(g, c);
     if (c->mta_sts == MODE_MANDATORY && groups_has(g, "route") && c->route != NULL && c->route->tls == TLS_DANE_ONLY)
         faults_setting_hint(g, "route",
                             "\"%s\" enforces DANE alone: mail without it waits there whatever the MTA-STS policy says, and a "

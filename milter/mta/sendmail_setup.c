@@ -87,19 +87,18 @@ static bool put_map_socket(const struct settings *set, struct text *ret, struct 
 
 static bool put_map(const struct settings *set, struct text *ret, struct fault *why)
 {
-    const char *type = *set->tables.type == '\0' ? "hash" : set->tables.type;
+    bool ready = strcmp(set->tables.mta, "sendmail") == 0, good;
     struct text path;
-    bool good;
 
     text_init(&path, VALUE_MAX);
     text_print(&path, "%s/" SENDMAIL_TABLE, set->store.directory);
-    if (strcmp(set->tables.mta, "sendmail") != 0)
+    if (!ready)
         text_put(ret, "dnl note: the map is only written when danelaw.conf says tables.mta = \"sendmail\"; all mail to other "
                       "domains is deferred while it is missing\n");
     note_folders(text_words(&path), ret);
     good = put_define("DANELAW_MANDATORY_MAP", text_words(&path), ret, why);
-    if (good && strcmp(type, "hash") != 0)
-        good = put_define("DANELAW_MANDATORY_TYPE", type, ret, why);
+    if (good && ready && strcmp(set->tables.type, "btree") == 0)
+        good = put_define("DANELAW_MANDATORY_TYPE", "btree", ret, why);
     text_done(&path);
     return good;
 }

@@ -98,7 +98,6 @@ expect 2 "a..b" -c "$work/good.conf" check a..b
 quiet out
 
 # not yet
-expect 2 "\"setup sendmail\" is not available in this version" setup sendmail
 expect 2 "\"doctor sendmail\" is not available in this version" doctor sendmail
 
 # help
@@ -148,6 +147,9 @@ expect 0 "there is no table to write" -c "$work/good.conf" tables --check
 expect 78 "bad.conf:1" -c "$work/bad.conf" tables
 expect 78 "bad.conf:1" -c "$work/bad.conf" setup postfix
 expect 78 "nowhere.conf" -c "$work/nowhere.conf" setup postfix
+expect 78 "bad.conf:1" -c "$work/bad.conf" setup sendmail
+expect 0 "sendmail/danelaw.m4')dnl" -c "$work/good.conf" setup sendmail
+expect 0 'tables.mta is "none": write tables = { mta = "sendmail"; }' -c "$work/good.conf" setup sendmail
 
 # check, where nothing can be looked up
 expect 78 "bad.conf:1" -c "$work/bad.conf" check x.example
