@@ -74,7 +74,7 @@ static void what_is_no_id_has_no_time(void **state)
     static const char *const garbage[] = {
         "", "6", "6ALMmtSo", "6ALMmtS", "NOQUEUE", "4fQz1x0", "6ALMmtSo02135x", "6ALMmtSo021356 ", " 6ALMmtSo021356",
         "6yLMmtSo021356", "6ALMmtS-021356", "6CLMmtSo021356", "6A0MmtSo021356", "6AVMmtSo021356", "6ALOmtSo021356",
-        "61TMmtSo021356", "6ALMmtSo021356789012345678901234567890", "4cRzYk2Zxjz8sWy", "\x80\x80\x80\x80\x80\x80\x80\x80" "1",
+        "61TMmtSo021356", "6ALMmtSo021356789012345678901234567890", "4cRzYk2Zxjz8sWy", "\200\200\200\200\200\200\200\2001",
     };
     int64_t when = 42;
     size_t i;
