@@ -241,6 +241,8 @@ static void have_evidence(struct walk *self, struct evidence *found)
 {
     struct gate_ask *g = (struct gate_ask *)self;
 
+    if (g->judged < g->mail.count)          /* a road that stands in has demands of its own */
+        found = engine_seen(g->mail.walk.engine, g->mail.connector, &g->mail.walk.hop, found);
     g->found = found;
     g->doubted = g->missing = false;
     judge(g);

@@ -99,8 +99,10 @@ static void go_on(struct mail_ask *ask)
 static void have_evidence(struct walk *self, struct evidence *found)
 {
     struct mail_ask *ask = (struct mail_ask *)self;
-    struct decision d = decide(ask->connector, found);
+    struct decision d;
 
+    found = engine_seen(ask->walk.engine, ask->connector, &ask->walk.hop, found);
+    d = decide(ask->connector, found);
     engine_prefetch(ask->walk.engine, ask->connector, &ask->walk.hop, found);
     if (ask->found == NULL || d.verdict != VERDICT_HOLD) {
         evidence_unref(ask->found);

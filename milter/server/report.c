@@ -221,10 +221,8 @@ void report_visits(json_t *item, struct engine *e, const struct connector *c)
     json_t *list;
     size_t count, i;
 
-    if (c->probe == PROBING_OFF) {
-        json_object_set_new(item, "probe", json_null());
+    if (c->probe == PROBING_OFF)
         return;
-    }
     list = json_array();
     all = mem_array(VISITS_SHOWN_MAX, sizeof(*all));
     count = engine_visits(e, c, all, VISITS_SHOWN_MAX);

@@ -20,7 +20,7 @@ json_t *report_connector(struct engine *e, const struct connector *c);
 /* The same rule as it stands for one recipient. */
 json_t *report_match(struct engine *e, const struct connector *c, const struct address *to);
 
-/* Adds `probe`: the latest visits to its hosts, or null where it wants none. */
+/* Adds `probe`, the latest visits to its hosts, where it wants any. */
 void report_visits(json_t *item, struct engine *e, const struct connector *c);
 
 /* Adds what only people are told: `hold` in seconds, `fallback` and `on_fallback`. */
