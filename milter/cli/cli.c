@@ -84,10 +84,10 @@ static const struct verb verbs[] = {
       "Makes sure that the table exists, then prints what belongs into main.cf and master.cf.\n"
       "  --all           judge every destination, not only those of named connectors; outbound mail then waits\n"
       "                  while the daemon is down" },
-    { "doctor", cli_doctor, 1, 1, "doctor postfix [--config-dir D]",
+    { "doctor", cli_doctor, 1, 1, "doctor postfix|sendmail [--config-dir D]",
       "name every way past Danelaw in the MTA's configuration",
       "Reads the configuration that is in force, and says which line to change.\n"
-      "  --config-dir D  Postfix's configuration folder, instead of tables.config_dir or Postfix's own\n"
+      "  --config-dir D  the MTA's configuration folder, instead of tables.config_dir or the MTA's own\n"
       "Exit: 0 nothing found, 1 something found, 75 something can't be read." },
     { "sweep", cli_sweep, 0, 0, "sweep [-n] [--mixed]",
       "bounce mail that has waited too long on Danelaw's roads",

@@ -110,11 +110,11 @@ static const char *ask_daemon(const struct cli *c, const struct configuration *c
     return why->text;
 }
 
-/* As doctor_postfix() wants it. */
-static const char *table_state(const struct cli *c, struct configuration *conf, struct fault *why)
+/* As doctor_postfix() and doctor_sendmail() want it. */
+static const char *table_state(const struct cli *c, const char *mta, struct configuration *conf, struct fault *why)
 {
     struct ruleset *configured = ruleset_ref(conf->rules);
-    bool known = strcmp(conf->settings.tables.mta, "postfix") == 0 && cli_add_overrides(conf, why);
+    bool known = strcmp(conf->settings.tables.mta, mta) == 0 && cli_add_overrides(conf, why);
     const char *stale = NULL;
 
     if (known && tables_current(&conf->settings, conf->rules, why))
@@ -126,17 +126,25 @@ static const char *table_state(const struct cli *c, struct configuration *conf, 
     return stale;
 }
 
-static int examine(const struct cli *c, struct configuration *conf)
+struct patient {
+    const char *mta;
+    bool (*examine)(const struct settings *set, const struct ruleset *rules, const char *stale, struct doctor_report *ret,
+                    struct fault *why);
+};
+
+static const struct patient patients[] = { { "postfix", doctor_postfix }, { "sendmail", doctor_sendmail } };
+
+static int examine(const struct cli *c, const struct patient *p, struct configuration *conf)
 {
     struct doctor_report report;
     struct fault why, doubt;
-    const char *stale = table_state(c, conf, &doubt);
+    const char *stale = table_state(c, p->mta, conf, &doubt);
     int exit;
 
     if (c->config_dir != NULL)
         conf->settings.tables.config_dir = c->config_dir;
     doctor_report_init(&report);
-    if (doctor_postfix(&conf->settings, conf->rules, stale, &report, &why))
+    if (p->examine(&conf->settings, conf->rules, stale, &report, &why))
         exit = show(c, &report);
     else
         exit = cli_fail(CLI_TEMPORARY, "%s", why.text);
@@ -146,16 +154,20 @@ static int examine(const struct cli *c, struct configuration *conf)
 
 int cli_doctor(const struct cli *c)
 {
+    const struct patient *patient = NULL;
     struct configuration *conf;
+    size_t i;
     int exit;
 
-    if (strcmp(c->words[0], "sendmail") == 0)
-        return cli_fail(CLI_USAGE, "\"doctor sendmail\" is not available in this version");
-    if (strcmp(c->words[0], "postfix") != 0)
-        return cli_fail(CLI_USAGE, "that is: danelaw doctor postfix [--config-dir D]");
+    for (i = 0; i < COUNT_OF(patients); i++) {
+        if (strcmp(c->words[0], patients[i].mta) == 0)
+            patient = &patients[i];
+    }
+    if (patient == NULL)
+        return cli_fail(CLI_USAGE, "that is: danelaw doctor postfix|sendmail [--config-dir D]");
     if (!cli_load(c, false, &conf, &exit))
         return exit;
-    exit = examine(c, conf);
+    exit = examine(c, patient, conf);
     config_free(conf);
     return exit;
 }

@@ -65,8 +65,8 @@ static void check_entries(struct sendmail_doctor *d, const struct sendmail_map *
                                    doctor_keys_give(d->report, &sure)), fix);
     if (unsure.count > 0)
         sendmail_find(d, DOCTOR_HINT, map->line,
-                      sendmail_say(d, "Sendmail tries no TLS with these; if they are hosts of partners, mail that must be encrypted "
-                                   "waits: %s", doctor_keys_give(d->report, &unsure)), fix);
+                      sendmail_say(d, "Sendmail tries no TLS with these; if they are hosts of partners, mail that must "
+                                      "be encrypted waits: %s", doctor_keys_give(d->report, &unsure)), fix);
     text_done(&sure.text);
     text_done(&unsure.text);
 }

@@ -18,11 +18,13 @@ static void check_flags(struct sendmail_doctor *d, const struct sendmail_line *l
     if (strchr(flags, 'z') != NULL)
         sendmail_find(d, DOCTOR_HOLD, line, sendmail_say(d, "F=z: %s speaks LMTP, which partners don't", name), fix);
     if (strchr(flags, '%') != NULL)
-        sendmail_find(d, DOCTOR_HOLD, line, sendmail_say(d, "F=%%: mail by %s waits until somebody asks for it (ETRN)", name), fix);
+        sendmail_find(d, DOCTOR_HOLD, line,
+                      sendmail_say(d, "F=%%: mail by %s waits until somebody asks for it (ETRN)", name), fix);
     if (strchr(flags, 'e') != NULL && sendmail_is_on(d, "HoldExpensive", &option))
         sendmail_find(d, DOCTOR_HINT, line, sendmail_say(d, "F=e: mail by %s waits for the next queue run", name), fix);
     if (strpbrk(flags, "5lw") != NULL)
-        sendmail_find(d, DOCTOR_HINT, line, sendmail_say(d, "F=%.50s: %s takes partners' addresses for local ones", flags, name), fix);
+        sendmail_find(d, DOCTOR_HINT, line,
+                      sendmail_say(d, "F=%.50s: %s takes partners' addresses for local ones", flags, name), fix);
 }
 
 static void check_mailer(struct sendmail_doctor *d, const char *name)
@@ -30,15 +32,17 @@ static void check_mailer(struct sendmail_doctor *d, const char *name)
     const struct sendmail_line *line = sendmail_line_of(d, 'M', name);
     const char *program = line == NULL ? NULL : sendmail_equate(d, line, 'P');
     const char *fix = strcmp(name, OURS) == 0 ? sendmail_wanted(d, "include(")
-                                              : sendmail_say(d, "a mailer %s, or another transport in danelaw.conf: routes", name);
+                                              : sendmail_say(d, "a mailer %s, or another transport in danelaw.conf: "
+                                                                "routes", name);
 
     if (line == NULL) {
         sendmail_find(d, DOCTOR_HOLD, NULL,
-                      sendmail_say(d, "there is no mailer %s, to which danelawd sends mail, so that Sendmail returns it", name), fix);
+                      sendmail_say(d, "there is no mailer %s, to which danelawd sends mail, so that Sendmail returns it", name),
+                      fix);
     } else if (program == NULL || strcmp(program, "[IPC]") != 0) {
         sendmail_find(d, DOCTOR_LEAK, line,
-                      sendmail_say(d, "%s is no SMTP over the network (P=%.100s), so that nothing asks danelawd's gate", name,
-                                   program == NULL ? "" : program), fix);
+                      sendmail_say(d, "%s is no SMTP over the network (P=%.100s), so that nothing asks danelawd's gate",
+                                   name, program == NULL ? "" : program), fix);
     } else {
         check_flags(d, line);
     }

@@ -13,13 +13,13 @@ static void check_socket(struct sendmail_doctor *d, const struct sendmail_map *m
 {
     if (strcmp(map->type, "socket") != 0)
         sendmail_find(d, DOCTOR_HOLD, map->line,
-                      sendmail_say(d, "the map \"danelaw\" is of type %.50s, so that danelawd is not asked, and mandatory connectors' "
-                                   "mail waits", map->type), sendmail_wanted(d, INCLUDE));
+                      sendmail_say(d, "the map \"danelaw\" is of type %.50s, so that danelawd is not asked, and "
+                                      "mandatory connectors' mail waits", map->type), sendmail_wanted(d, INCLUDE));
     else if (!sendmail_is_socket(d, map->place, d->set->maps.socket))
         sendmail_find(d, DOCTOR_HOLD, map->line,
-                      sendmail_say(d, "%.200s is not danelawd's map socket (maps.socket is %s), so that mandatory connectors' mail "
-                                   "waits", map->place, d->set->maps.socket),
-                      sendmail_say(d, "define(`DANELAW_MAP_SOCKET', `%s')dnl", sendmail_socket(d, d->set->maps.socket)));
+                      sendmail_say(d, "%.200s is not danelawd's map socket (maps.socket is %s), so that mandatory "
+                                      "connectors' mail waits", map->place, d->set->maps.socket),
+                      sendmail_wanted(d, "define(`DANELAW_MAP_SOCKET'"));
 }
 
 static void check_limit(struct sendmail_doctor *d, const struct sendmail_map *map)
@@ -29,7 +29,8 @@ static void check_limit(struct sendmail_doctor *d, const struct sendmail_map *ma
     if (map->limit == NULL || !sendmail_seconds(map->limit, 's', &seconds) || seconds > d->set->maps.budget)
         return;
     sendmail_find(d, DOCTOR_HOLD, map->line,
-                  sendmail_say(d, "Sendmail waits %us for an answer (-d), no longer than danelawd may take for it (maps.budget is %us)",
+                  sendmail_say(d, "Sendmail waits %us for an answer (-d), no longer than danelawd may take for it "
+                                  "(maps.budget is %us)",
                                (unsigned)seconds, d->set->maps.budget),
                   sendmail_say(d, "define(`DANELAW_TIMEOUT', `%u')dnl", d->set->maps.budget + 1));
 }
@@ -40,11 +41,11 @@ static void check_options(struct sendmail_doctor *d, const struct sendmail_map *
     const char *other = map->options + strspn(map->options, "fdTt");
 
     if (strchr(map->options, 'f') == NULL)
-        sendmail_find(d, DOCTOR_HOLD, map->line, "without -f queue ids reach danelawd in lower case, so that it can't tell how old mail "
-                      "is, and holds it for ever", sendmail_wanted(d, INCLUDE));
+        sendmail_find(d, DOCTOR_HOLD, map->line, "without -f queue ids reach danelawd in lower case, so that it can't "
+                                                 "tell how old mail is, and holds it for ever", sendmail_wanted(d, INCLUDE));
     if (strchr(map->options, 't') == NULL)
-        sendmail_find(d, DOCTOR_HOLD, map->line, "without -t all connectors' mail waits while danelawd is down, not only that of "
-                      "mandatory ones", sendmail_wanted(d, INCLUDE));
+        sendmail_find(d, DOCTOR_HOLD, map->line, "without -t all connectors' mail waits while danelawd is down, not only "
+                                                 "that of mandatory ones", sendmail_wanted(d, INCLUDE));
     if (map->on_failure == NULL || strcmp(map->on_failure, "<TMPF>") != 0)
         sendmail_find(d, DOCTOR_HOLD, map->line, "without -T<TMPF> the rules can't tell danelawd's silence from its word",
                       sendmail_wanted(d, INCLUDE));
@@ -82,8 +83,8 @@ static void check_mailers(struct sendmail_doctor *d)
     }
     if (missing.count > 0)
         sendmail_find_at(d, DOCTOR_HOLD, "sendmail.cf: class {DanelawMailers}",
-                         sendmail_say(d, "the rules take no answer that names these mailers, though routes do; mandatory connectors' "
-                                      "mail then waits: %s", doctor_keys_give(d->report, &missing)),
+                         sendmail_say(d, "the rules take no answer that names these mailers, though routes do; mandatory "
+                                         "connectors' mail then waits: %s", doctor_keys_give(d->report, &missing)),
                          sendmail_wanted(d, "define(`DANELAW_MAILERS'"));
     text_done(&missing.text);
 }
@@ -93,7 +94,8 @@ void sendmail_check_map(struct sendmail_doctor *d)
     struct sendmail_map map;
 
     if (!sendmail_map_find(d, "danelaw", &map)) {
-        sendmail_find(d, DOCTOR_LEAK, NULL, "there is no map \"danelaw\": Sendmail asks danelawd nothing, and mail goes its own way",
+        sendmail_find(d, DOCTOR_LEAK, NULL, "there is no map \"danelaw\": Sendmail asks danelawd nothing, and mail goes "
+                                            "its own way",
                       sendmail_wanted(d, INCLUDE));
         return;
     }

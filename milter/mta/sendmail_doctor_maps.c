@@ -30,7 +30,8 @@ static const char *take_option(const struct sendmail_doctor *d, const char *word
         map->limit = value;
     map->options = sendmail_say(d, "%s%c", map->options, word[1]);
     /* The column's name of -k and -v may stand by itself. */
-    return length == 2 && strchr("kv", word[1]) != NULL ? skip(word + length) + strcspn(skip(word + length), " \t") : word + length;
+    word += length;
+    return length == 2 && strchr("kv", word[-1]) != NULL ? skip(word) + strcspn(skip(word), " \t") : word;
 }
 
 bool sendmail_map_find(const struct sendmail_doctor *d, const char *name, struct sendmail_map *ret)
@@ -147,7 +148,8 @@ void sendmail_map_unread(struct sendmail_doctor *d, const struct sendmail_map *m
     if (geteuid() != 0)
         sendmail_unread(d, why->text);
     else
-        sendmail_find(d, DOCTOR_HOLD, map->line, sendmail_say(d, "the map can't be read, and Sendmail needs it, too: %s", why->text),
+        sendmail_find(d, DOCTOR_HOLD, map->line,
+                      sendmail_say(d, "the map can't be read, and Sendmail needs it, too: %s", why->text),
                       text ? map->place : sendmail_say(d, "makemap %s %s < %s", map->type, map->place, map->place));
 }
 

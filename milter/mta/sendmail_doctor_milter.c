@@ -34,8 +34,8 @@ static void check_flags(struct sendmail_doctor *d, const struct sendmail_line *l
     if (strchr(flags, 'R') != NULL)
         sendmail_find(d, DOCTOR_HOLD, line, "F=R: while danelawd is down all mail is refused for good", fix);
     else if (strpbrk(flags, "T4") == NULL)
-        sendmail_find(d, DOCTOR_HOLD, line, "without F=T Sendmail goes on alone while danelawd is down, so that no recipient is "
-                      "refused at once; mail that is held waits in the queue", fix);
+        sendmail_find(d, DOCTOR_HOLD, line, "without F=T Sendmail goes on alone while danelawd is down, so that no "
+                                            "recipient is refused at once; mail that is held waits in the queue", fix);
 }
 
 /* `S:10s;R:20s`, or with commas where the field is quoted. */
@@ -60,7 +60,7 @@ static void check_limits(struct sendmail_doctor *d, const struct sendmail_line *
     if (seconds <= d->set->milter.budget)
         sendmail_find(d, DOCTOR_HOLD, line,
                       sendmail_say(d, "Sendmail waits %us for an answer (T=R:), no longer than danelawd may take for it "
-                                   "(milter.budget is %us)", (unsigned)seconds, d->set->milter.budget),
+                                      "(milter.budget is %us)", (unsigned)seconds, d->set->milter.budget),
                       sendmail_wanted(d, FILTER));
 }
 
@@ -82,8 +82,8 @@ static void check_asked(struct sendmail_doctor *d, const struct sendmail_line *f
 
     if (value == NULL || !has_word(d, value + (*value == '='), name))
         sendmail_find(d, DOCTOR_HOLD, list == NULL ? filter : list,
-                      sendmail_say(d, "%s is not among InputMailFilters, so that danelawd is not asked and no recipient is "
-                                   "refused at once", name), sendmail_wanted(d, FILTER));
+                      sendmail_say(d, "%s is not among InputMailFilters, so that danelawd is not asked and no recipient "
+                                      "is refused at once", name), sendmail_wanted(d, FILTER));
 }
 
 /* A daemon's own list replaces the common one. */
@@ -101,8 +101,8 @@ static void check_doors(struct sendmail_doctor *d, const struct sendmail_line *f
         list = sendmail_equate(d, &(struct sendmail_line){ 'O', sendmail_say(d, ",%s", value + 1), line->number }, 'I');
         if (list != NULL && !has_word(d, list, name))
             sendmail_find(d, DOCTOR_HOLD, line,
-                          sendmail_say(d, "this door has filters of its own without %s, so that danelawd is not asked and no "
-                                       "recipient is refused at once", name),
+                          sendmail_say(d, "this door has filters of its own without %s, so that danelawd is not asked "
+                                          "and no recipient is refused at once", name),
                           sendmail_say(d, "InputMailFilters=%s;%s in this DAEMON_OPTIONS", list, name));
     }
 }
@@ -116,8 +116,8 @@ static void check_macros(struct sendmail_doctor *d)
     for (i = 0; line != NULL && i < COUNT_OF(macros); i++) {
         if (strstr(line->text, macros[i]) == NULL)
             sendmail_find(d, DOCTOR_HINT, line,
-                          sendmail_say(d, "without %s danelawd can't tell where a recipient's mail goes, and may refuse your own "
-                                       "users'", macros[i]),
+                          sendmail_say(d, "without %s danelawd can't tell where a recipient's mail goes, and may refuse "
+                                          "your own users'", macros[i]),
                           "define(`confMILTER_MACROS_ENVRCPT', `{rcpt_mailer}, {rcpt_host}, {rcpt_addr}')dnl");
     }
 }
@@ -128,7 +128,8 @@ void sendmail_check_milter(struct sendmail_doctor *d)
 
     if (line == NULL && other != NULL)
         sendmail_find(d, DOCTOR_HOLD, other,
-                      sendmail_say(d, "this is not danelawd's milter socket (milter.socket is %s), so that danelawd is not asked",
+                      sendmail_say(d, "this is not danelawd's milter socket (milter.socket is %s), so that danelawd is "
+                                      "not asked",
                                    d->set->milter.socket), sendmail_wanted(d, FILTER));
     else if (line == NULL)
         sendmail_find(d, DOCTOR_HOLD, NULL,

@@ -18,10 +18,10 @@ static void check_fingerprint(struct sendmail_doctor *d)
 
     if (strcmp(value, "sha256") != 0)
         sendmail_find(d, DOCTOR_HOLD, line,
-                      line == NULL ? "CertFingerprintAlgorithm is not set, so that danelawd recognises no certificate, and mail "
-                                     "that must be authenticated waits"
-                                   : sendmail_say(d, "certificates are told by %.50s, so that danelawd recognises none, and mail that "
-                                                  "must be authenticated waits", value), FINGERPRINT);
+                      line == NULL ? "CertFingerprintAlgorithm is not set, so that danelawd recognises no certificate, "
+                                     "and mail that must be authenticated waits"
+                                   : sendmail_say(d, "certificates are told by %.50s, so that danelawd recognises none, "
+                                                     "and mail that must be authenticated waits", value), FINGERPRINT);
 }
 
 static void check_clear(struct sendmail_doctor *d)
@@ -29,8 +29,8 @@ static void check_clear(struct sendmail_doctor *d)
     const struct sendmail_line *line;
 
     if (sendmail_is_on(d, "TLSFallbacktoClear", &line))
-        sendmail_find(d, DOCTOR_HINT, line, "where TLS fails Sendmail tries again in the clear; danelawd still stops what must be "
-                      "encrypted, but the sender's address is seen on the way",
+        sendmail_find(d, DOCTOR_HINT, line, "where TLS fails Sendmail tries again in the clear; danelawd still stops "
+                                            "what must be encrypted, but the sender's address is seen on the way",
                       "define(`confTLS_FALLBACK_TO_CLEAR', `false')dnl");
 }
 
@@ -48,9 +48,11 @@ static void check_spare_hosts(struct sendmail_doctor *d)
 
         if (*value != '\0')
             sendmail_find(d, DOCTOR_HINT, line,
-                          sendmail_say(d, "when a partner's hosts can't be reached Sendmail connects to %.200s, which danelawd "
-                                       "refuses for connectors without it, and says another reason than the true one", value),
-                          sendmail_say(d, "take %s out of sendmail.mc; a connector's fallback names a spare road", hosts[i].mc));
+                          sendmail_say(d, "when a partner's hosts can't be reached Sendmail connects to %.200s, which "
+                                          "danelawd refuses for connectors without it, and says another reason than the "
+                                          "true one", value),
+                          sendmail_say(d, "take %s out of sendmail.mc; a connector's fallback names a spare road",
+                                       hosts[i].mc));
     }
 }
 
@@ -68,38 +70,55 @@ static uint64_t longest_hold(const struct ruleset *rules)
     return longest;
 }
 
-/* What follows Timeout.queuereturn, for which kind of mail, in seconds; the last word on each kind counts. */
+/* Whether what follows Timeout.queuereturn means this kind: nothing, and `.*`, mean all. */
+static bool is_kind(const char *spoken, const char *kind)
+{
+    size_t length = strlen(kind);
+
+    return *spoken != '.' || spoken[1] == '*' ||
+           (strncasecmp(spoken, kind, length) == 0 && strchr("= \t", spoken[length]) != NULL);
+}
+
+/* How long each kind of mail may wait; the last word on it counts. */
+struct patience {
+    const struct sendmail_line *line;       /* NULL: Sendmail's preset, 5 days */
+    uint64_t seconds;
+};
+
+static const char *const kinds[] = { ".normal", ".urgent", ".non-urgent" };
+
+static void take_return(const struct sendmail_line *line, struct patience left[static COUNT_OF(kinds)])
+{
+    const char *text = line->text + strspn(line->text, " \t"), *kind, *value;
+    uint64_t seconds;
+    size_t k;
+
+    if (line->command != 'O' || strncasecmp(text, RETURN, strlen(RETURN)) != 0)
+        return;
+    kind = text + strlen(RETURN);
+    value = strchr(kind, '=');
+    if (value == NULL || !sendmail_seconds(value + 1 + strspn(value + 1, " \t"), 'd', &seconds))
+        return;
+    for (k = 0; k < COUNT_OF(kinds); k++) {
+        if (is_kind(kind, kinds[k]))
+            left[k] = (struct patience){ line, seconds };
+    }
+}
+
 static void check_return(struct sendmail_doctor *d)
 {
-    static const char *const kinds[] = { ".normal", ".urgent", ".non-urgent" };
-    const struct sendmail_line *lines[COUNT_OF(kinds)] = { NULL };
-    uint64_t left[COUNT_OF(kinds)], longest = longest_hold(d->rules), seconds;
+    struct patience left[COUNT_OF(kinds)] = { { NULL, 0 } };
+    uint64_t longest = longest_hold(d->rules);
     size_t i, k;
 
-    for (i = 0; i < d->cf.count; i++) {
-        const char *text = d->cf.lines[i].text + strspn(d->cf.lines[i].text, " \t"), *kind, *value;
-
-        if (d->cf.lines[i].command != 'O' || strncasecmp(text, RETURN, strlen(RETURN)) != 0)
-            continue;
-        kind = text + strlen(RETURN);
-        value = strchr(kind, '=');
-        if (value == NULL || !sendmail_seconds(value + 1 + strspn(value + 1, " \t"), 'd', &seconds))
-            continue;
-        for (k = 0; k < COUNT_OF(kinds); k++) {
-            size_t length = strlen(kinds[k]);
-
-            if (*kind != '.' || kind[1] == '*' || (strncasecmp(kind, kinds[k], length) == 0 && strchr("= \t", kind[length]) != NULL)) {
-                lines[k] = &d->cf.lines[i];
-                left[k] = seconds;
-            }
-        }
-    }
+    for (i = 0; i < d->cf.count; i++)
+        take_return(&d->cf.lines[i], left);
     for (k = 0; k < COUNT_OF(kinds); k++) {
-        if (lines[k] != NULL && left[k] < longest && (k == 0 || lines[k] != lines[k - 1]))
-            sendmail_find(d, DOCTOR_HOLD, lines[k],
-                          sendmail_say(d, "Sendmail returns what waits after %lluh, sooner than the longest hold of a connector "
-                                       "(%lluh)", (unsigned long long)left[k] / 3600, (unsigned long long)longest / 3600),
-                          "define(`confTO_QUEUERETURN', `5d')dnl");
+        if (left[k].line != NULL && left[k].seconds < longest && (k == 0 || left[k].line != left[k - 1].line))
+            sendmail_find(d, DOCTOR_HOLD, left[k].line,
+                          sendmail_say(d, "Sendmail returns what waits after %lluh, sooner than the longest hold of a "
+                                       "connector (%lluh)", (unsigned long long)left[k].seconds / 3600,
+                                       (unsigned long long)longest / 3600), "define(`confTO_QUEUERETURN', `5d')dnl");
     }
 }
 
@@ -116,8 +135,9 @@ static void check_client(struct sendmail_doctor *d)
             continue;
         flags = sendmail_equate(d, &(struct sendmail_line){ 'O', sendmail_say(d, ",%s", value + 1), line->number }, 'M');
         if (flags != NULL && strchr(flags, 'S') != NULL)
-            sendmail_find(d, DOCTOR_HOLD, line, "with S among its modifiers Sendmail never encrypts as a client, and mail that must "
-                          "be authenticated waits", "take S out of M= in CLIENT_OPTIONS");
+            sendmail_find(d, DOCTOR_HOLD, line,
+                          "with S among its modifiers Sendmail never encrypts as a client, and mail that must be "
+                          "authenticated waits", "take S out of M= in CLIENT_OPTIONS");
     }
 }
 

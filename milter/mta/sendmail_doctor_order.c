@@ -71,7 +71,8 @@ static void check_call(struct sendmail_doctor *d, const struct both *b, const ch
             return;
         if (sendmail_rule_takes(d, theirs))
             sendmail_find(d, DOCTOR_LEAK, theirs->line,
-                          sendmail_say(d, "this rule comes before Danelaw's, and ends %s for mandatory connectors' mail: %s %s",
+                          sendmail_say(d, "this rule comes before Danelaw's, and ends %s for mandatory connectors' mail: "
+                                          "%s %s",
                                        ruleset, theirs->left, theirs->right),
                           "write it behind the line that includes danelaw.m4");
     }
@@ -111,8 +112,9 @@ static void check_names(struct sendmail_doctor *d, const struct both *b)
         any |= strstr(rule->right, "$>") != NULL || strstr(rule->right, "$(") != NULL;
     }
     if (!any)
-        sendmail_find(d, DOCTOR_HOLD, NULL, "Sendmail doesn't say whose certificate it wants to see (SNI), so that a partner with "
-                      "several may show a wrong one, and mail waits", "R$*\t$@ \"servername=hostname\" in Stls_clt_features");
+        sendmail_find(d, DOCTOR_HOLD, NULL,
+                      "Sendmail doesn't say whose certificate it wants to see (SNI), so that a partner with several may show "
+                      "a wrong one, and mail waits", "R$*\t$@ \"servername=hostname\" in Stls_clt_features");
 }
 
 static bool is_own(const char *ruleset)
@@ -153,8 +155,10 @@ void sendmail_check_rules(struct sendmail_doctor *d)
     sendmail_rules_read(d, &b.theirs);
     check_call(d, &b, "ParseLocal", "Sendmail doesn't ask where mail goes");
     check_call(d, &b, "Local_tls_rcpt", "Sendmail doesn't ask at the gate whether a connection may have a recipient");
+    check_call(d, &b, "Local_tls_server", "Sendmail doesn't ask at the gate before it says who sends mail");
     check_caller(d, &b, "parse", "ParseLocal");
     check_caller(d, &b, "tls_rcpt", "Local_tls_rcpt");
+    check_caller(d, &b, "tls_server", "Local_tls_server");
     compare_all(d, &b);
     check_names(d, &b);
     sendmail_rules_done(&b.ours);

@@ -80,6 +80,22 @@ void sendmail_rules_read(const struct sendmail_doctor *d, struct sendmail_rules 
     }
 }
 
+/* What m4 calls the rulesets that sites have rules of their own in; NULL: no such line. */
+static const char *section_of(const char *line)
+{
+    static const struct {
+        const char *macro, *ruleset;
+    } sections[] = { { "LOCAL_RULE_0", "ParseLocal" }, { "LOCAL_TLS_RCPT", "Local_tls_rcpt" },
+                     { "LOCAL_TLS_SERVER", "Local_tls_server" }, { "LOCAL_RULESETS", "" } };
+    size_t i;
+
+    for (i = 0; i < COUNT_OF(sections); i++) {
+        if (strcmp(line, sections[i].macro) == 0)
+            return sections[i].ruleset;
+    }
+    return NULL;
+}
+
 /* What m4 leaves of a line: an apostrophe ends what it quotes, and no rule of ours has one. */
 static const char *unquoted(const struct sendmail_doctor *d, const char *line)
 {
@@ -93,10 +109,8 @@ void sendmail_rules_expected(const struct sendmail_doctor *d, struct sendmail_ru
 
     *ret = (struct sendmail_rules){ .count = 0 };
     for (i = 0; source[i] != NULL; i++) {
-        if (strcmp(source[i], "LOCAL_RULE_0") == 0)
-            ruleset = "ParseLocal";
-        else if (strcmp(source[i], "LOCAL_TLS_RCPT") == 0)
-            ruleset = "Local_tls_rcpt";
+        if (section_of(source[i]) != NULL)
+            ruleset = section_of(source[i]);
         else if (source[i][0] == 'S')
             ruleset = name_of(d, source[i] + 1);
         else if (source[i][0] == 'R')

@@ -220,11 +220,6 @@ bool sendmail_is_socket(const struct sendmail_doctor *d, const char *words, cons
     return !is_path(socket) && strncasecmp(words, "inet", 4) == 0 && strcmp(port_of(d, theirs + 1), port_of(d, ours)) == 0;
 }
 
-const char *sendmail_socket(const struct sendmail_doctor *d, const char *socket)
-{
-    return is_path(socket) ? sendmail_say(d, "local:%s", strchr(socket, ':') + 1) : socket;
-}
-
 /* Whose mail it is */
 
 static void candidates(const struct sendmail_doctor *d, const char *key, struct connector_list *ret)

@@ -50,9 +50,6 @@ const char *sendmail_word(const struct sendmail_doctor *d, const char **cursor);
 bool sendmail_seconds(const char *text, char unit, uint64_t *ret);
 /* Whether Sendmail's words for a socket mean the socket of this setting of ours. */
 bool sendmail_is_socket(const struct sendmail_doctor *d, const char *words, const char *socket);
-/* A socket of ours as Sendmail writes it: `local:/path`, `inet:PORT@HOST`. */
-const char *sendmail_socket(const struct sendmail_doctor *d, const char *socket);
-
 /* Whether mail for this key (`d`, `.d`, `user@d`, `.` for everyone) may be held for want of authentication. */
 bool sendmail_is_strict(const struct sendmail_doctor *d, const char *key);
 /* The connector that puts its mail on a road of ours whoever sends it, or for some senders; NULL: none. */

@@ -43,7 +43,8 @@ void sendmail_check_path(struct sendmail_doctor *d, const char *where, const cha
         folder = unsafe_folder(d, real);
     if (folder != NULL)
         sendmail_find_at(d, DOCTOR_HOLD, where,
-                         sendmail_say(d, "%s is writable for others than its owner, and Sendmail opens nothing below it", folder),
+                         sendmail_say(d, "%s is writable for others than its owner, and Sendmail opens nothing below it",
+                                      folder),
                          sendmail_say(d, "chmod go-w %s", folder));
 }
 

@@ -12,8 +12,8 @@
 
 static bool is_here(const char *host)
 {
-    static const char *const names[] = { "[127.0.0.1]", "[localhost]", "localhost", "[IPv6:::1]", "[IPv6:0:0:0:0:0:0:0:1]", "$j",
-                                         "[$j]", "$w", "[$w]" };
+    static const char *const names[] = { "[127.0.0.1]", "[localhost]", "localhost", "[IPv6:::1]", "[IPv6:0:0:0:0:0:0:0:1]",
+                                         "$j", "[$j]", "$w", "[$w]" };
     char own[256] = "";
     size_t i, length;
 
@@ -25,7 +25,7 @@ static bool is_here(const char *host)
         return false;
     host += *host == '[';
     length = strlen(own);
-    return length > 0 && strncmp(host, own, length) == 0 && (host[length] == '\0' || host[length] == ']' || host[length] == '.');
+    return length > 0 && strncmp(host, own, length) == 0 && strchr("].", host[length]) != NULL;
 }
 
 static void check_host(struct sendmail_doctor *d, const struct sendmail_cf *submit)
@@ -39,7 +39,8 @@ static void check_host(struct sendmail_doctor *d, const struct sendmail_cf *subm
             continue;
         if (!is_here(line->text + 9))
             sendmail_find_at(d, DOCTOR_LEAK, sendmail_say(d, "submit.cf:%u", line->number),
-                             sendmail_say(d, "programs on this host hand their mail to %.200s, past this host's Sendmail and danelawd",
+                             sendmail_say(d, "programs on this host hand their mail to %.200s, past this host's Sendmail "
+                                             "and danelawd",
                                           line->text + 9), "FEATURE(`msp', `[127.0.0.1]')dnl in submit.mc");
         return;
     }
@@ -64,7 +65,8 @@ static void check_mailers(struct sendmail_doctor *d, const struct sendmail_cf *s
     }
     if (past.count > 0)
         sendmail_find_at(d, DOCTOR_LEAK, "submit.cf",
-                         sendmail_say(d, "mail by these mailers doesn't go to this host's MTA (no F=5), and so past danelawd: %s",
+                         sendmail_say(d, "mail by these mailers doesn't go to this host's MTA (no F=5), and so past "
+                                         "danelawd: %s",
                                       doctor_keys_give(d->report, &past)), "FEATURE(`msp', `[127.0.0.1]')dnl in submit.mc");
     text_done(&past.text);
 }

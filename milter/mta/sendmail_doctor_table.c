@@ -2,6 +2,7 @@
 
 #include "base/memory.h"
 #include "mta/sendmail_doctor_maps.h"
+#include "mta/sendmail_table.h"
 #include "mta/tables.h"
 
 #include <errno.h>
@@ -18,7 +19,17 @@ static const char *const rewrite = "danelaw reload, or danelaw tables while dane
 
 static const char *wanted_path(const struct sendmail_doctor *d)
 {
-    return sendmail_say(d, "%s/sendmail/mandatory", d->set->store.directory);
+    return sendmail_say(d, "%s/" SENDMAIL_TABLE, d->set->store.directory);
+}
+
+static const char *type_of(const struct sendmail_doctor *d)
+{
+    return strcmp(d->set->tables.type, "btree") == 0 ? "btree" : "hash";
+}
+
+static bool is_type(const struct sendmail_doctor *d, const struct sendmail_map *map)
+{
+    return strcmp(map->type, type_of(d)) == 0;
 }
 
 /* Whatever makes a key not be found makes its mail nobody's. */
@@ -26,14 +37,16 @@ static void check_options(struct sendmail_doctor *d, const struct sendmail_map *
 {
     const char *other = map->options + strspn(map->options, "tT");
 
-    if (strcmp(map->type, "hash") != 0)
-        sendmail_find(d, DOCTOR_LEAK, map->line, sendmail_say(d, "the map is of type %.50s, not hash", map->type),
-                      sendmail_wanted(d, INCLUDE));
+    if (!is_type(d, map))
+        sendmail_find(d, DOCTOR_LEAK, map->line,
+                      sendmail_say(d, "the map is of type %.50s, and danelawd writes %s", map->type, type_of(d)),
+                      sendmail_say(d, "define(`DANELAW_MANDATORY_TYPE', `%s')dnl", type_of(d)));
     if (map->on_failure == NULL || strcmp(map->on_failure, "<TMPF>") != 0)
         sendmail_find(d, DOCTOR_LEAK, map->line, "without -T<TMPF> a map that can't be read has no mandatory recipients",
                       sendmail_wanted(d, INCLUDE));
     if (strchr(map->options, 't') == NULL)
-        sendmail_find(d, DOCTOR_HOLD, map->line, "without -t Sendmail doesn't leave it to the rules what a map is that can't be read",
+        sendmail_find(d, DOCTOR_HOLD, map->line, "without -t Sendmail doesn't leave it to the rules what a map is that "
+                                                 "can't be read",
                       sendmail_wanted(d, INCLUDE));
     if (*other == 'o')
         sendmail_find(d, DOCTOR_LEAK, map->line, "with -o a map that isn't there has no mandatory recipients",
@@ -93,7 +106,8 @@ static int by_text(const void *a, const void *b)
     return strcmp(*(const char *const *)a, *(const char *const *)b);
 }
 
-static void add_missing(const struct sendmail_doctor *d, const struct found *f, const struct connector *c, struct doctor_keys *ret)
+static void add_missing(const struct sendmail_doctor *d, const struct found *f, const struct connector *c,
+                        struct doctor_keys *ret)
 {
     size_t i;
 
@@ -143,14 +157,16 @@ static void check_index(struct sendmail_doctor *d, const struct sendmail_map *ma
     sendmail_check_path(d, map->place, path);
     if (access(path, R_OK) != 0)
         sendmail_find_at(d, DOCTOR_HOLD, map->place,
-                         sendmail_say(d, "%s: %s; without it all mail for other domains waits", path, strerror(errno)), rewrite);
+                         sendmail_say(d, "%s: %s; without it all mail for other domains waits", path, strerror(errno)),
+                         rewrite);
     else if (sendmail_map_list(d, map, &lines, &why))
         check_present(d, lines);
     else if (d->program == NULL)
         sendmail_unread(d, sendmail_say(d, "%s", why.text));
     else
         sendmail_find_at(d, DOCTOR_HOLD, map->place,
-                         sendmail_say(d, "the map can't be read, and all mail for other domains waits: %s", why.text), rewrite);
+                         sendmail_say(d, "the map can't be read, and all mail for other domains waits: %s", why.text),
+                         rewrite);
 }
 
 /* The daemon's own word counts, where it is there to give it: only it knows of fallbacks taken and modes overridden. */
@@ -174,7 +190,8 @@ void sendmail_check_table(struct sendmail_doctor *d)
 
     if (strcmp(d->set->tables.mta, "sendmail") != 0)
         sendmail_find_at(d, DOCTOR_LEAK, "danelaw.conf: tables.mta",
-                         sendmail_say(d, "it is \"%s\", so that the daemon writes no map of mandatory recipients", d->set->tables.mta),
+                         sendmail_say(d, "it is \"%s\", so that the daemon writes no map of mandatory recipients",
+                                      d->set->tables.mta),
                          "tables = { mta = \"sendmail\"; };");
     else
         check_current(d);
@@ -187,6 +204,6 @@ void sendmail_check_table(struct sendmail_doctor *d)
     if (!is_ours(d, &map))
         sendmail_find(d, DOCTOR_LEAK, map.line, sendmail_say(d, "%.200s is not the map that danelawd writes", map.place),
                       sendmail_say(d, "define(`DANELAW_MANDATORY_MAP', `%s')dnl", wanted_path(d)));
-    else if (strcmp(map.type, "hash") == 0)
+    else if (is_type(d, &map))
         check_index(d, &map);
 }

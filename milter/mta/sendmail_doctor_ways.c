@@ -6,9 +6,9 @@
 #include <string.h>
 
 /*
- * What the site's own tables say of partners. Danelaw's rules come before mailertable and the smart host: mail for which they
- * name a road never asks these; other connectors' mail does, and then the gate finds that it isn't with the partner's hosts.
- * What is local comes first of all, so that a partner among this host's own names is never asked for.
+ * What the site's own tables say of partners. Danelaw's rules come before mailertable and the smart host: mail for which
+ * they name a road never asks these; other connectors' mail does, and then the gate finds that it isn't with the partner's
+ * hosts. What is local comes first of all, so that a partner among this host's own names is never asked for.
  */
 
 /* Whether danelawd says where the mail goes, and not the MTA. */
@@ -22,46 +22,44 @@ static bool has_hosts(const struct connector *c)
     return c->smart_host_count > 0 || *c->route->next_hop != '\0';
 }
 
-static const char *wanted_hosts(const struct sendmail_doctor *d, const char *name)
-{
-    return sendmail_say(d, "smart_hosts in the connector \"%.100s\", if its mail is to go there", name);
-}
-
-struct entries {
-    struct doctor_keys dead, judged;
-    const char *first;                      /* connector of them */
+/* Connectors or entries of one kind. */
+struct group {
+    struct doctor_keys keys;
+    const char *first;                      /* the connector of the first */
 };
 
-static void sort_entry(const struct sendmail_doctor *d, const char *key, const char *value, struct entries *e)
+static void group_add(struct group *g, const struct connector *c, const char *key)
 {
-    const struct connector *c = sendmail_ruler(d, key);
+    if (g->first == NULL)
+        doctor_keys_init(&g->keys);
+    g->first = g->first == NULL ? c->name : g->first;
+    doctor_keys_add(&g->keys, key);
+}
 
-    if (c == NULL || has_hosts(c) || strncmp(value, "error:", 6) == 0 || strncmp(value, "local:", 6) == 0)
+static void group_find(struct sendmail_doctor *d, struct group *g, const struct sendmail_line *line, const char *what)
+{
+    if (g->first == NULL)
         return;
-    e->first = e->first == NULL ? c->name : e->first;
-    doctor_keys_add(sendmail_is_strict(d, key) || has_road(c) ? &e->dead : &e->judged, key);
+    sendmail_find(d, DOCTOR_HINT, line, sendmail_say(d, "%s: %s", what, doctor_keys_give(d->report, &g->keys)),
+                  sendmail_say(d, "smart_hosts in the connector \"%.100s\", if its mail is to go there", g->first));
+    text_done(&g->keys.text);
 }
 
 static void check_entries(struct sendmail_doctor *d, const struct sendmail_map *map, char *lines)
 {
-    struct entries e = { .first = NULL };
+    struct group dead = { .first = NULL }, judged = { .first = NULL };
     const char *key, *value;
 
-    doctor_keys_init(&e.dead);
-    doctor_keys_init(&e.judged);
-    while (sendmail_map_next(&lines, &key, &value))
-        sort_entry(d, key, value, &e);
-    if (e.dead.count > 0)
-        sendmail_find(d, DOCTOR_HINT, map->line,
-                      sendmail_say(d, "Danelaw's rules come before mailertable, so that these entries count no longer, and mail goes "
-                                   "to the partner's own hosts: %s", doctor_keys_give(d->report, &e.dead)),
-                      wanted_hosts(d, e.first));
-    if (e.judged.count > 0)
-        sendmail_find(d, DOCTOR_HINT, map->line,
-                      sendmail_say(d, "connectors' mail goes elsewhere by these entries, and waits where it must be with the partner's "
-                                   "own hosts: %s", doctor_keys_give(d->report, &e.judged)), wanted_hosts(d, e.first));
-    text_done(&e.dead.text);
-    text_done(&e.judged.text);
+    while (sendmail_map_next(&lines, &key, &value)) {
+        const struct connector *c = sendmail_ruler(d, key);
+
+        if (c != NULL && !has_hosts(c) && strncmp(value, "error:", 6) != 0 && strncmp(value, "local:", 6) != 0)
+            group_add(sendmail_is_strict(d, key) || has_road(c) ? &dead : &judged, c, key);
+    }
+    group_find(d, &dead, map->line, "Danelaw's rules come before mailertable, so that these entries count no longer, and "
+                                    "mail goes to the partner's own hosts");
+    group_find(d, &judged, map->line, "connectors' mail goes elsewhere by these entries, and waits where it must be with "
+                                      "the partner's own hosts");
 }
 
 static void check_mailertable(struct sendmail_doctor *d)
@@ -73,8 +71,9 @@ static void check_mailertable(struct sendmail_doctor *d)
     if (!sendmail_map_find(d, "mailertable", &map))
         return;
     if (!sendmail_map_is_listable(&map))
-        sendmail_find(d, DOCTOR_HINT, map.line, "this map can't be listed; entries for connectors' mail in it don't count, as Danelaw's "
-                      "rules come before it", "smart_hosts of a connector say where its mail goes");
+        sendmail_find(d, DOCTOR_HINT, map.line, "this map can't be listed; entries for connectors' mail in it don't "
+                                                "count, as Danelaw's rules come before it", "smart_hosts of a connector "
+                                                                                            "say where its mail goes");
     else if (sendmail_map_list(d, &map, &lines, &why))
         check_entries(d, &map, lines);
     else
@@ -85,34 +84,21 @@ static void check_mailertable(struct sendmail_doctor *d)
 static void check_smart_host(struct sendmail_doctor *d)
 {
     const struct sendmail_line *line = sendmail_line_of(d, 'D', "S");
-    struct doctor_keys straight, judged;
-    const char *first = NULL;
+    struct group straight = { .first = NULL }, judged = { .first = NULL };
     size_t i;
 
     if (line == NULL || line->text[1] == '\0')
         return;
-    doctor_keys_init(&straight);
-    doctor_keys_init(&judged);
     for (i = 0; i < ruleset_count(d->rules); i++) {
         const struct connector *c = ruleset_at(d->rules, i);
 
-        if (c->test_mode || connector_is_idle(c) || has_hosts(c))
-            continue;
-        first = first == NULL ? c->name : first;
-        doctor_keys_add(has_road(c) ? &straight : &judged, c->name);
+        if (!c->test_mode && !connector_is_idle(c) && !has_hosts(c))
+            group_add(has_road(c) ? &straight : &judged, c, c->name);
     }
-    if (straight.count > 0)
-        sendmail_find(d, DOCTOR_HINT, line,
-                      sendmail_say(d, "other mail goes by the smart host %.200s, but that of these connectors goes straight to the "
-                                   "partners' hosts: %s", line->text + 1, doctor_keys_give(d->report, &straight)),
-                      wanted_hosts(d, first));
-    if (judged.count > 0)
-        sendmail_find(d, DOCTOR_HINT, line,
-                      sendmail_say(d, "these connectors' mail goes by the smart host %.200s, and waits where it must be with the "
-                                   "partners' own hosts: %s", line->text + 1, doctor_keys_give(d->report, &judged)),
-                      wanted_hosts(d, first));
-    text_done(&straight.text);
-    text_done(&judged.text);
+    group_find(d, &straight, line, sendmail_say(d, "other mail goes by the smart host %.200s, but that of these "
+                                                   "connectors straight to the partners' hosts", line->text + 1));
+    group_find(d, &judged, line, sendmail_say(d, "these connectors' mail goes by the smart host %.200s, and waits where "
+                                                 "it must be with the partners' own hosts", line->text + 1));
 }
 
 /* Names of our own that a connector lists as a partner's. */
@@ -164,8 +150,8 @@ static void check_relayed(struct sendmail_doctor *d)
     }
     if (keys.count > 0)
         sendmail_find_at(d, DOCTOR_LEAK, "sendmail.cf: class R",
-                         sendmail_say(d, "they are below a mandatory connector's *.domain, but as this host relays for them they keep "
-                                      "its own way: %s", doctor_keys_give(d->report, &keys)),
+                         sendmail_say(d, "they are below a mandatory connector's *.domain, but as this host relays for "
+                                         "them they keep its own way: %s", doctor_keys_give(d->report, &keys)),
                          "name those that are the partner's in the connector's recipients, beside its *.domain");
     text_done(&keys.text);
 }

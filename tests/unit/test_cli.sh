@@ -97,9 +97,6 @@ expect 2 "that is no address" -c "$work/good.conf" check postmaster@
 expect 2 "a..b" -c "$work/good.conf" check a..b
 quiet out
 
-# not yet
-expect 2 "\"doctor sendmail\" is not available in this version" doctor sendmail
-
 # help
 expect 0 "VERB" --help
 quiet err
@@ -150,6 +147,11 @@ expect 78 "nowhere.conf" -c "$work/nowhere.conf" setup postfix
 expect 78 "bad.conf:1" -c "$work/bad.conf" setup sendmail
 expect 0 "sendmail/danelaw.m4')dnl" -c "$work/good.conf" setup sendmail
 expect 0 'tables.mta is "none": write tables = { mta = "sendmail"; }' -c "$work/good.conf" setup sendmail
+
+# doctor
+expect 2 "doctor postfix|sendmail" -c "$work/good.conf" doctor exim
+expect 78 "bad.conf:1" -c "$work/bad.conf" doctor sendmail
+expect 75 "$work/sendmail.cf: cannot be opened" -c "$work/good.conf" doctor sendmail --config-dir "$work"
 
 # check, where nothing can be looked up
 expect 78 "bad.conf:1" -c "$work/bad.conf" check x.example
