@@ -1,7 +1,7 @@
 #include "mta/sendmail_doctor_maps.h"
 
 #include "base/memory.h"
-#include "mta/run.h"
+#include "mta/makemap.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -53,39 +53,14 @@ bool sendmail_map_find(const struct sendmail_doctor *d, const char *name, struct
     return true;
 }
 
-/* Beside sendmail, or where programs are. */
-static const char *makemap(const struct sendmail_doctor *d)
-{
-    static const char *const places[] = { "/usr/sbin/makemap", "/usr/libexec/sendmail/makemap", "/usr/bin/makemap" };
-    const char *slash = d->program == NULL ? NULL : strrchr(d->program, '/'), *beside;
-    size_t i;
-
-    beside = slash == NULL ? "" : sendmail_say(d, "%.*s/makemap", (int)(slash - d->program), d->program);
-    if (access(beside, X_OK) == 0)
-        return beside;
-    for (i = 0; i < COUNT_OF(places); i++) {
-        if (access(places[i], X_OK) == 0)
-            return places[i];
-    }
-    return NULL;
-}
-
 static bool list_index(const struct sendmail_doctor *d, const struct sendmail_map *map, char **ret, struct fault *why)
 {
-    const char *const argv[] = { makemap(d), "-C", d->cf.path, "-u", map->type, map->place, NULL };
-    char said[200];
-    struct run run;
+    struct settings set = *d->set;
+    struct makemap makemap;
 
-    if (argv[0] == NULL)
-        return fault_set(why, "%s: there is no makemap to list it", map->place);
-    if (!run_program(argv, "", 0, &run, why))
-        return false;
-    if (run.code == 0)
-        *ret = text_give(&run.out);
-    else
-        fault_set(why, "%s: %s", map->place, run_complaint(&run, said, sizeof(said)));
-    run_done(&run);
-    return run.code == 0;
+    if (strcmp(set.tables.mta, "sendmail") != 0)
+        set.tables.postmap = "";    /* another MTA's program */
+    return makemap_find(&set, &makemap, why) && makemap_list(&makemap, map->type, map->place, ret, why);
 }
 
 /* -k and -v, that swap columns, are for other files than the MTA's own. */
@@ -146,7 +121,7 @@ void sendmail_map_unread(struct sendmail_doctor *d, const struct sendmail_map *m
     bool text = strcmp(map->type, "text") == 0;
 
     if (geteuid() != 0)
-        sendmail_unread(d, why->text);
+        sendmail_unread(d, sendmail_say(d, "%s", why->text));
     else
         sendmail_find(d, DOCTOR_HOLD, map->line,
                       sendmail_say(d, "the map can't be read, and Sendmail needs it, too: %s", why->text),

@@ -161,8 +161,6 @@ static void check_index(struct sendmail_doctor *d, const struct sendmail_map *ma
                          rewrite);
     else if (sendmail_map_list(d, map, &lines, &why))
         check_present(d, lines);
-    else if (d->program == NULL)
-        sendmail_unread(d, sendmail_say(d, "%s", why.text));
     else
         sendmail_find_at(d, DOCTOR_HOLD, map->place,
                          sendmail_say(d, "the map can't be read, and all mail for other domains waits: %s", why.text),

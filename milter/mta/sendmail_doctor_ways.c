@@ -110,7 +110,7 @@ static void check_class(struct sendmail_doctor *d, const char *class, const char
     size_t count, i;
 
     if (!sendmail_cf_class(&d->cf, class, &names, &count, &why)) {
-        sendmail_find_at(d, DOCTOR_HOLD, sendmail_say(d, "sendmail.cf: class %s", class), why.text,
+        sendmail_find_at(d, DOCTOR_HOLD, sendmail_say(d, "sendmail.cf: class %s", class), sendmail_say(d, "%s", why.text),
                          "a file that can be read, so that Danelaw knows which domains are this host's own");
         return;
     }
