@@ -47,7 +47,7 @@ struct schedule {
 /* Somebody on his way to a host. */
 struct errand {
     struct probe_landing landing;
-    struct engine *engine;
+    struct schedule *schedule;
     struct visit_host host;
 };
 
@@ -231,8 +231,8 @@ static void errand_arrive(struct probe_landing *self, const struct probe_sight *
 
     if (visit.chain != NULL)
         cert_chain_ref(visit.chain);
-    visits_land(errand->engine->visits, &errand->host, &visit, clock_ms());
-    wake(errand->engine->schedule, true);
+    visits_land(errand->schedule->engine->visits, &errand->host, &visit, clock_ms());
+    wake(errand->schedule, true);
     free(errand);
 }
 
@@ -253,7 +253,7 @@ static void send_out(struct schedule *s, int64_t now)
     for (i = 0; i < count; i++) {
         struct errand *errand = mem_zero(sizeof(*errand));
 
-        *errand = (struct errand){ .landing.arrive = errand_arrive, .engine = e, .host = due[i] };
+        *errand = (struct errand){ .landing.arrive = errand_arrive, .schedule = s, .host = due[i] };
         engine_visit_aim(due[i].name.name, due[i].port, due[i].literal, &target);
         e->lookup->probe(e->lookup, &target, &errand->landing);
     }

@@ -133,6 +133,56 @@ void play_tell(struct play *p, const struct place *at, bool fails)
     engine_cache_flush(p->engine, &host, true, &ignored, &ignored);
 }
 
+/* Chains that fit every record, and none. */
+static struct cert_chain fits = { .fingerprint = { 1 }, .users = 1 }, strange = { .fingerprint = { 2 }, .users = 1 };
+
+bool __wrap_cert_chain_dane(const struct cert_chain *c, const struct cert_chain_demand *d, int64_t now, size_t *ret_matched,
+                            struct fault *why);
+
+bool __wrap_cert_chain_dane(const struct cert_chain *c, const struct cert_chain_demand *d, int64_t now, size_t *ret_matched,
+                            struct fault *why)
+{
+    (void)now;
+    if (c->fingerprint[0] != 1)
+        return fault_set(why, "no TLSA record matches");
+    *ret_matched = d->count - 1;
+    return true;
+}
+
+static void tell_host(struct play *p, const struct play_host *host)
+{
+    fake_probe(p->fake, host->name, host->state, host->state != PROBE_SEEN ? NULL : host->fits ? &fits : &strange);
+}
+
+void play_show(struct play *p, const char *name, enum probe_state state, bool does_fit)
+{
+    size_t i;
+
+    for (i = 0; i < PLAY_NAMES - 1 && p->hosts[i].name[0] != '\0' && strcmp(p->hosts[i].name, name) != 0; i++)
+        ;
+    snprintf(p->hosts[i].name, sizeof(p->hosts[i].name), "%s", name);
+    p->hosts[i].state = state;
+    p->hosts[i].fits = does_fit;
+    if (p->engine != NULL)
+        tell_host(p, &p->hosts[i]);
+}
+
+void play_visit(struct play *p, const char *name)
+{
+    int64_t until = __real_clock_ms() + FAKE_WAIT_MS;
+    unsigned before;
+
+    play_open(p);
+    before = fake_probes(p->fake, name);
+    while (fake_probes(p->fake, name) == before && __real_clock_ms() < until) {
+        play_pass(60);
+        engine_adopt(p->engine, ruleset_ref(p->rules));         /* wakes the schedule */
+        usleep(2000);
+    }
+    insist(p, fake_probes(p->fake, name) > before);
+    assert_true(fake_wait_settled(p->fake));
+}
+
 void play_open(struct play *p)
 {
     size_t i;
@@ -151,6 +201,8 @@ void play_open(struct play *p)
                             &(struct engine_memory){ .policies = p->policies, .holds = p->holds }, p->rules);
     for (i = 0; i < PLAY_NAMES && p->places[i].name[0] != '\0'; i++)
         play_tell(p, &p->places[i], false);
+    for (i = 0; i < PLAY_NAMES && p->hosts[i].name[0] != '\0'; i++)
+        tell_host(p, &p->hosts[i]);
 }
 
 /* What always holds, whatever fails */

@@ -19,6 +19,13 @@ struct place {
     enum place_sts sts;
 };
 
+/* What a host shows to visitors. */
+struct play_host {
+    char name[64];
+    enum probe_state state;
+    bool fits;                          /* its certificate matches every TLSA record, or none */
+};
+
 /* A plain account of somebody's refusals, to hold the clocks against. */
 struct account {
     char from[64], to[64];
@@ -38,6 +45,7 @@ struct play {
     struct holds *holds;
     struct engine *engine;              /* NULL until the first question */
     struct place places[PLAY_NAMES];
+    struct play_host hosts[PLAY_NAMES];
     struct account accounts[PLAY_NAMES];
     unsigned ids;                       /* of policies, so far */
     bool frozen, stopped;               /* stopped: the engine lets nobody in any more */
@@ -60,6 +68,11 @@ void play_pass(int64_t seconds);                            /* time, for all clo
 struct place *play_place(struct play *p, const char *name);
 /* From now on the resolver says what the place is like; or fails. */
 void play_tell(struct play *p, const struct place *at, bool fails);
+
+/* From now on visitors see this there; found by name, or made. */
+void play_show(struct play *p, const char *name, enum probe_state state, bool fits);
+/* Lets time pass until somebody has been at the host once more. */
+void play_visit(struct play *p, const char *name);
 
 /* Opens the house, where it is not; the rules are frozen then. */
 void play_open(struct play *p);

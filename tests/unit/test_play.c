@@ -3,9 +3,11 @@
  * written, then with every n-th answer of the resolver failing. That second time their expectations don't count, but these do:
  * nothing that must be authenticated leaves otherwise, and nobody is refused for good before his time.
  *
- *   connector NAME RECIPIENTS dane|sts [hold=24h] [on_hold=queue] [fallback=15m]
+ *   connector NAME RECIPIENTS dane|sts [hold=24h] [on_hold=queue] [fallback=15m] [probe=require]
  *   mx DOMAIN usable|partial|insecure-mx|unusable|absent|no-mail|bogus|fails
  *   sts DOMAIN enforce|mismatch|none
+ *   host NAME fits|strange|plain|gone                           what visitors see there: a certificate, no STARTTLS, nobody
+ *   visit NAME                                                  lets time pass until somebody was there once more
  *   ask RECIPIENT [from SENDER] [as client|queued|nobody]
  *   expect hold|bounce|deliver|fallback|pass|queue [REASON]     queue: held, but accepted
  *   pester RECIPIENT every TIME for TIME                        asks, and expects hold, up to the end of that time
@@ -68,6 +70,7 @@ static void say_connector(struct play *p, char **words)
 
     c->hold = (uint32_t)seconds_of(p, option(words, "hold", "24h"));
     insist(p, on_hold_parse(option(words, "on_hold", "auto"), &c->on_hold));
+    insist(p, probing_parse(option(words, "probe", "off"), &c->probe));
     if (fallback == NULL)
         return;
     c->fallback = &spare;
@@ -92,6 +95,13 @@ static void say_place(struct play *p, char **words)
         at->sts = strcmp(words[2], policies[i]) == 0 ? (enum place_sts)i : at->sts;
     if (p->engine != NULL)
         play_tell(p, at, false);
+}
+
+static void say_host(struct play *p, char **words)
+{
+    bool fits = strcmp(words[2], "fits") == 0, seen = fits || strcmp(words[2], "strange") == 0;
+
+    play_show(p, words[1], seen ? PROBE_SEEN : strcmp(words[2], "plain") == 0 ? PROBE_NO_STARTTLS : PROBE_UNREACHABLE, fits);
 }
 
 static void say_ask(struct play *p, char **words)
@@ -145,6 +155,10 @@ static void say_words(struct play *p, char **words)
         say_connector(p, words);
     else if (strcmp(what, "mx") == 0 || strcmp(what, "sts") == 0)
         say_place(p, words);
+    else if (strcmp(what, "host") == 0)
+        say_host(p, words);
+    else if (strcmp(what, "visit") == 0)
+        play_visit(p, words[1]);
     else if (strcmp(what, "ask") == 0)
         say_ask(p, words);
     else if (strcmp(what, "expect") == 0)
@@ -186,7 +200,8 @@ static void say_line(struct play *p, char *line)
 
 static void play(const char *path, int ruin)
 {
-    struct play p = { .path = path, .ruin = ruin, .set = { .resolver = { .when_broken = "hold-mandatory" } } };
+    struct play p = { .path = path, .ruin = ruin, .set = { .resolver = { .when_broken = "hold-mandatory" },
+                                                            .probe = { .interval = 900, .concurrency = 8 } } };
     char folder[] = "/tmp/danelaw-play-XXXXXX", line[256], command[64];
     FILE *file = fopen(path, "re");
 
