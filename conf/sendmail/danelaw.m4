@@ -18,8 +18,8 @@ dnl #           knows the recipient, the host and the fingerprint of the certifi
 dnl #           For a mandatory recipient they ask already when the connection stands, before MAIL FROM: Sendmail
 dnl #           reports a refusal of LOCAL_TLS_RCPT with the worst status of the whole message, so that behind
 dnl #           another recipient's "User unknown" a deferral would become a bounce; that of LOCAL_TLS_SERVER is
-dnl #           what its text says.  Its price: this mailer leaves that host alone until the process (one message,
-dnl #           or one queue run) ends.
+dnl #           what its text says.  Its price: this mailer leaves that host alone until the process ends; so in a
+dnl #           queue run, a message with one recipient is left to LOCAL_TLS_RCPT all the same.
 dnl #
 dnl # Both ask only for recipients that the generated map names (makemap hash; "danelaw tables" writes it):
 dnl #
@@ -54,6 +54,9 @@ ifdef(`DANELAW_MAILERS',,	`define(`DANELAW_MAILERS', `danesmtp smtp esmtp smtp8 
 
 dnl # TCP with $h; a third word is the port.
 ifdef(`DANELAW_MAILER_ARGS',,	`define(`DANELAW_MAILER_ARGS', `TCP $h')')
+
+dnl # A partner's domain stays what it is: a CNAME of DNS must not lead to a name that nobody has a connector for.
+define(`confDONT_EXPAND_CNAMES', `True')
 
 dnl # The fingerprint of the certificate; TLSA records know SHA-256.
 define(`confCERT_FINGERPRINT_ALGORITHM', `sha256')
@@ -178,7 +181,9 @@ R<?> $* $| <mandatory>	$: <mandatory> $1 $| $>DanelawAskGate $&u
 R<?> $* $| <$*>		$@ $1				the recipients are enough
 R<mandatory> $* $| <pass>	$@ $1 $(macro {DanelawPassed} $@ <$&u> <$&i> <$&{server_name}> <$&{server_addr}> <$&{cert_fp}> $)
 R<mandatory> $* $| <bounce> $*	$@ $1			the recipient says it
-R<mandatory> $* $| <hold> <> <> <> <> <> $*	$#error $@ 4.7.5 $: "451 " $2
+R<mandatory> $* $| <hold> $*	$: <$&{opMode}> <$&{nrcpts}> $1 $| <hold> $2
+R<q> <1> $* $| <hold> $*	$@ $1			so does it
+R<$*> <$*> $* $| <hold> <> <> <> <> <> $*	$#error $@ 4.7.5 $: "451 " $4
 R$*			$#error $@ 4.7.5 $: "451 internal: danelawd does not answer"
 
 ###################################################################

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import time
 
+import sendmail
 from namespace import ROOT
 from postfix import CONFIG, SPOOL
 
@@ -40,7 +41,9 @@ class Danelawd:
 
     def preset(self):
         """The settings of DESIGN section 2 that the lab needs otherwise than preset."""
-        mta = self.lab.at_work
+        tables = {"mta": "postfix", "config_dir": CONFIG}
+        if self.lab.at_work == "sendmail":
+            tables = {"mta": "sendmail", "config_dir": sendmail.CONFIG, "postmap": sendmail.BIN + "/makemap"}
         return {
             "user": USER,
             "milter": {"socket": f"unix:{self.sockets}/milter.sock", "socket_group": "postfix",
@@ -50,7 +53,7 @@ class Danelawd:
             "resolver": {"root_hints": self.lab.zones.hints, "trust_anchor": [self.lab.zones.anchor]},
             "store": {"directory": STORE},
             "log": {"target": "stderr"},
-            "tables": {"mta": mta, "config_dir": "/etc/mail" if mta == "sendmail" else CONFIG},
+            "tables": tables,
         }
 
     def configure(self, connectors=(), **groups):
@@ -81,7 +84,7 @@ class Danelawd:
         for directory in (self.sockets, STORE) if prepare else ():
             os.makedirs(directory, exist_ok=True)
             shutil.chown(directory, USER, "postfix")
-            os.chmod(directory, 0o750)
+            os.chmod(directory, 0o755 if self.lab.at_work == "sendmail" else 0o750)     # Sendmail wants to see its map
         self.in_force = self.settings
         with open(self.log, "ab") as log:
             self.process = subprocess.Popen([BUILD + "/danelawd", "-f", "-c", CONF], stdin=subprocess.DEVNULL,

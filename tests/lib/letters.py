@@ -24,6 +24,7 @@ class Letter:
     reply: str = ""
     took: float = 0.0                   # seconds until the reply to RCPT
     queue_id: str = None
+    silent: str = None                  # its fate where the MTA's log says nothing
 
     def __str__(self):
         return f"{self.way}: <{self.sender}> to <{self.recipient}>"
@@ -51,7 +52,7 @@ class Letter:
         if self.code >= 400:
             return "refused"
         events = self.events(lab)
-        return FATES.get(events[-1].status) if events else None
+        return FATES.get(events[-1].status) if events else self.silent
 
     def authenticated(self, lab):
         """True where every copy went over a connection that DANE vouches for."""
@@ -59,7 +60,7 @@ class Letter:
         copies = self.copies(lab)
         allowed = self.partner.authentic if self.partner else []
         return (bool(sent) and bool(copies)
-                and all(d.tls == "Verified" and "danelaw-dane" in d.service for d in sent)
+                and all(lab.mta.authentic(d) for d in sent)
                 and all(c["tls"] and c["host"] in allowed for c in copies))
 
     def story(self, lab):

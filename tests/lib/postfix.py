@@ -162,6 +162,11 @@ class Postfix:
                 out.write("\n".join(lines) + "\n")
             look_old(f"{CONFIG}/{name}")
 
+    @staticmethod
+    def authentic(delivery):
+        """Did it travel on a road that sends authenticated or not at all?"""
+        return delivery.tls == "Verified" and "danelaw-dane" in delivery.service
+
     def start(self):
         run("postfix", "start")
 

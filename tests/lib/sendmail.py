@@ -6,6 +6,8 @@ the unpacked packages; without it they are fetched with apt-get once, and kept i
 """
 
 import collections
+import contextlib
+import fcntl
 import glob
 import os
 import re
@@ -45,6 +47,8 @@ VIRTUSER_DOMAIN(`virtual.sender.example')dnl
 define(`confDOMAIN_NAME', `mail.sender.example')dnl
 define(`confLOG_LEVEL', `10')dnl
 define(`confTO_ICONNECT', `5s')dnl
+define(`confTO_RESOLVER_RETRANS', `2s')dnl
+define(`confTO_RESOLVER_RETRY', `1')dnl
 define(`confTO_CONNECT', `5s')dnl
 define(`confREFUSE_LA', `0')dnl
 define(`confQUEUE_LA', `0')dnl
@@ -206,9 +210,11 @@ class Sendmail:
         shutil.chown("/run/sendmail/msp", "smmsp", "smmsp")
 
     def _make_submit(self):
+        """Debian's, and the line that "danelaw setup sendmail" prints for it."""
         source = self.packages + "/usr/share/sendmail/cf/debian/submit.mc"
         with open(source, encoding="utf-8") as file:
-            self._compile("submit", file.read())
+            self._compile("submit", file.read().replace(
+                "FEATURE(`msp'", "define(`confDONT_EXPAND_CNAMES', `True')dnl\nFEATURE(`msp'"))
 
     # --- configuring
 
@@ -247,7 +253,17 @@ class Sendmail:
             with open(f"{CONFIG}/{name}", encoding="utf-8") as source:
                 run("makemap", kind, f"{CONFIG}/{name}", stdin=source)
 
+    def apply(self, printed):
+        """Adds what "danelaw setup sendmail" prints, as an administrator would; true where that is news."""
+        text = re.sub(r"include\(`[^']*/([^/']+\.m4)'\)", rf"include(`{RULES}/\1')", printed)
+        return self.configure(below=text)
+
     # --- running
+
+    @staticmethod
+    def authentic(delivery):
+        """Did it travel by the mailer that carries mandatory mail?  What the partners got says the rest."""
+        return delivery.service.endswith("/danesmtp")
 
     def start(self):
         run("newaliases")
@@ -275,9 +291,9 @@ class Sendmail:
                        check=False)
 
     @staticmethod
-    def flush_client():
+    def flush_client(*options):
         """One run of the submission queue."""
-        subprocess.run(["/usr/sbin/sendmail", "-L", "sm-msp-queue", "-Ac", "-qf"], capture_output=True,
+        subprocess.run(["/usr/sbin/sendmail", "-L", "sm-msp-queue", "-Ac", "-qf", *options], capture_output=True,
                        check=False)
 
     @staticmethod
@@ -291,6 +307,18 @@ class Sendmail:
         for path in glob.glob(directory + "/*f*"):
             if os.path.basename(path)[:2] in ("qf", "hf", "Qf"):
                 found += read_control_file(path)
+        return found
+
+    @staticmethod
+    def resting(queue_ids):
+        """Those of the queue ids that nobody is at work on: {queue id: its queue}."""
+        found = {}
+        for queue_id in queue_ids:
+            for directory in (QUEUE, CLIENT_QUEUE):
+                with contextlib.suppress(OSError):      # gone, or locked
+                    with open(f"{directory}/qf{queue_id}", "rb+") as file:
+                        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                        found[queue_id] = directory
         return found
 
     @staticmethod
@@ -371,7 +399,7 @@ class MailLog:
     """Reads Sendmail's log as it grows; knows which message met which fate."""
 
     LINE = re.compile(r"^\w+ +\d+ [\d:]+ (\S+?)\[(\d+)\]: (\w{14,}): (.*)$")
-    FATE = re.compile(r"^to=(.*?), (?:ctladdr=.*?, )?delay=.*?mailer=(\S+?),.*?(?:relay=(.*?), )?dsn=([\d.]+), stat=(.*)$")
+    FATE = re.compile(r"^to=(.*?), (?:ctladdr=.*?, )?delay=.*?, mailer=(\S+?),.*?dsn=([\d.]+),.*? stat=(.*)$")
     STATUS = {"2": "sent", "4": "deferred", "5": "bounced"}
 
     def __init__(self, path):
@@ -412,12 +440,13 @@ class MailLog:
         fate = self.FATE.match(text)
         if not fate:
             return
-        to, mailer, relay, dsn, status = fate.groups()
-        if mailer == "relay" and dsn[0] == "2":         # handed on by the submission queue: only the beginning
+        to, mailer, dsn, status = fate.groups()
+        if mailer == "relay" and dsn[0] == "2" or status == "queued":   # only the beginning
             return
+        relay = re.search(r", relay=(.*?), dsn=", text)
         for one in to.split(","):
-            entry = Delivery(time.time(), f"{program}/{mailer}", pid, queue_id, one.strip("<>"), relay, dsn,
-                             self.STATUS[dsn[0]], status, None)
+            entry = Delivery(time.time(), f"{program}/{mailer}", pid, queue_id, one.strip("<>"),
+                             relay and relay[1], dsn, self.STATUS[dsn[0]], status, None)
             self.deliveries.append(entry)
             self.by_queue_id[queue_id].append(entry)
 

@@ -18,3 +18,4 @@ import doctor                   # noqa: F401
 import probe                    # noqa: F401
 import load                     # noqa: F401
 import life                     # noqa: F401
+import sendmail_states          # noqa: F401
