@@ -295,6 +295,36 @@ static void evidence_and_searches_are_counted_by_state(void **state)
     house_close();
 }
 
+static void visits_are_counted_by_how_far_they_came(void **state)
+{
+    int64_t until = clock_ms() + PATIENCE_SECONDS * 1000;
+    char *page = NULL;
+
+    (void)state;
+    house_init();
+    house.set.probe.interval = 900;
+    house.set.probe.concurrency = 8;
+    rules_add(house.rules, "Watched", MODE_MANDATORY, MODE_NONE, "bank.example")->probe = PROBING_WATCH;
+    fake_probe(house.fake, "mx2.bank.example", PROBE_NO_STARTTLS, NULL);    /* mx1 is out of reach */
+    house_open();
+    do {
+        free(page);
+        page = print_page();
+        usleep(20000);
+    } while ((strstr(page, "\ndanelaw_probe_failures_total{proof=\"dane\"} 1\n") == NULL ||
+              strstr(page, "\ndanelaw_probe_visits_total{state=\"unreachable\"} 1\n") == NULL) && clock_ms() < until);
+    assert_has(page, "\ndanelaw_probe_failures_total{proof=\"dane\"} 1\n");
+    assert_has(page, "\ndanelaw_probe_visits_total{state=\"unreachable\"} 1\n");
+    assert_has(page, "\ndanelaw_probe_visits_total{state=\"no-starttls\"} 1\n");
+    assert_has(page, "\ndanelaw_probe_hosts{state=\"no-starttls\"} 1\n");
+    assert_has(page, "\ndanelaw_probe_hosts{state=\"seen\"} 0\n");
+    assert_has(page, "\ndanelaw_probe_hosts_failing 1\n");
+    assert_has(page, "\ndanelaw_probe_running 0\n");
+    assert_well_formed(page);
+    free(page);
+    house_close();
+}
+
 static void a_name_can_not_break_out_of_its_label(void **state)
 {
     AUTO(free) char *page = NULL;
@@ -588,6 +618,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_page_tells_what_was_decided),
         cmocka_unit_test(evidence_and_searches_are_counted_by_state),
+        cmocka_unit_test(visits_are_counted_by_how_far_they_came),
         cmocka_unit_test(a_name_can_not_break_out_of_its_label),
         cmocka_unit_test(however_many_connectors_there_are_the_page_stays_bounded),
         cmocka_unit_test(health_is_what_status_says),
