@@ -11,6 +11,31 @@
 #include <stdio.h>
 #include <string.h>
 
+/*
+ * A sender that can't be read, or has no domain, may be anybody: then any connector that holds mail to the recipient does, as in
+ * tables that see no senders.
+ */
+static const struct connector *connector_of(const struct ruleset *rules, const struct sendmail_question *q)
+{
+    struct pattern key = { .kind = PATTERN_ADDRESS, .domain = q->to.domain.name };
+    const struct connector *found = ruleset_find(rules, &q->to, &q->from);
+    struct connector_list list = { 0 };
+    char local[ADDRESS_LOCAL_SIZE];
+    size_t i;
+
+    if ((q->from.kind != ADDRESS_BARE && q->from.kind != ADDRESS_UNUSABLE) || q->to.kind != ADDRESS_DOMAIN)
+        return found;
+    address_fold_local(&q->to, local);
+    key.local = local;
+    ruleset_candidates(rules, &key, &list);
+    for (i = 0; i < list.count && !connector_is_mandatory(found); i++) {
+        if (connector_is_mandatory(list.items[i]) && !list.items[i]->is_default)
+            found = list.items[i];
+    }
+    connector_list_done(&list);
+    return found;
+}
+
 /* Whether mail of its own depends on us. A bare name is this host's business, whatever the rules say of everyone. */
 static bool is_ours(const struct connector *c, const struct address *to)
 {
@@ -25,7 +50,7 @@ void engine_ask_sendmail(struct engine *e, const struct sendmail_question *q, st
         answer->done(answer, NULL);
         return;
     }
-    if (!is_ours(ruleset_find(rules, &q->to, &q->from), &q->to)) {
+    if (!is_ours(connector_of(rules, q), &q->to)) {
         answer->done(answer, "pass");
         engine_leave(e, rules);
         return;
@@ -47,7 +72,7 @@ static int64_t age_of(const char *queue_id)
 void mail_ask_init(struct mail_ask *ask, struct engine *e, struct ruleset *rules, const struct sendmail_question *q,
                    struct pending *answer)
 {
-    const struct connector *c = ruleset_find(rules, &q->to, &q->from);
+    const struct connector *c = connector_of(rules, q);
 
     *ask = (struct mail_ask){ .walk = { .engine = e, .judge_count = 1 }, .rules = rules, .connector = c, .to = q->to,
                               .from = q->from, .own = engine_own_hop(&q->to), .age = age_of(q->queue_id),

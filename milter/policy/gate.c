@@ -7,44 +7,8 @@
 #include "policy/gate.h"
 
 #include <string.h>
-#include <strings.h>
 
 enum { USAGE_EE = 3, SELECTOR_CERT = 0, MATCH_SHA256 = 1 };
-
-static bool read_fingerprint(const char *text, uint8_t ret[static CERT_CHAIN_FINGERPRINT])
-{
-    static const char digits[] = "0123456789abcdef0123456789ABCDEF";
-    const char *high, *low;
-    size_t i;
-
-    for (i = 0; i < CERT_CHAIN_FINGERPRINT; i++) {
-        text += i > 0 && *text == ':';
-        high = *text == '\0' ? NULL : strchr(digits, *text);
-        low = high == NULL || text[1] == '\0' ? NULL : strchr(digits, text[1]);
-        if (low == NULL)
-            return false;
-        ret[i] = (uint8_t)((high - digits) % 16 * 16 + (low - digits) % 16);
-        text += 2;
-    }
-    return *text == '\0';
-}
-
-/* `TLSv1.2`, `TLSv1.3`, and what may come behind them. */
-static bool is_modern(const char *version)
-{
-    static const char prefix[] = "TLSv1.";
-    const char *minor = version + sizeof(prefix) - 1;
-
-    return strncmp(version, prefix, sizeof(prefix) - 1) == 0 && *minor >= '2' && *minor <= '9' && minor[1] == '\0';
-}
-
-void gate_see(const char *server_name, const char *tls_version, const char *fingerprint, struct gate_sight *ret)
-{
-    *ret = (struct gate_sight){ .tls = *tls_version != '\0', .modern = is_modern(tls_version) };
-    if (!next_hop_parse(server_name, &ret->server, NULL) || (ret->server.bracketed && !ret->server.literal))
-        ret->server = (struct next_hop){ 0 };
-    ret->shown = ret->tls && read_fingerprint(fingerprint, ret->fingerprint);
-}
 
 static void refuse(struct gate_ruling *r, enum reason reason)
 {
@@ -102,7 +66,8 @@ static const char *server_word(const struct gate_case *c)
 /* Refused for not being one of the next hop's hosts. */
 static void send_away(const struct gate_case *c, struct gate_ruling *r, enum reason reason)
 {
-    refuse_saying(r, reason, "%s is not a mail server of %s; connector \"%s\"", server_word(c), c->hop->host.name, c->connector->name);
+    refuse_saying(r, reason, "%s is not a mail server of %s; connector \"%s\"", server_word(c), c->hop->host.name,
+                  c->connector->name);
     r->outcome = GATE_ELSEWHERE;
 }
 
@@ -114,8 +79,8 @@ static bool check_tls(const struct gate_case *c, struct gate_ruling *r, enum rea
     else if (!c->seen->modern)
         refuse_saying(r, reason, "%s does not offer TLS 1.2 or later; connector \"%s\"", server_word(c), c->connector->name);
     else if (!c->seen->shown)
-        refuse_saying(r, reason, "the MTA saw no certificate of %s, or did not tell its SHA-256; connector \"%s\"", server_word(c),
-                      c->connector->name);
+        refuse_saying(r, reason, "the MTA saw no certificate of %s, or did not tell its SHA-256; connector \"%s\"",
+                      server_word(c), c->connector->name);
     else
         return true;
     return false;
@@ -220,10 +185,35 @@ static enum reason reason_of_host(enum host_state state)
     return REASON_DNS_TEMP;
 }
 
+/* What is wrong with its records. */
+static const char *words_of_host(enum host_state state)
+{
+    switch (state) {
+    case HOST_BOGUS:
+        return "has invalid DNSSEC signatures";
+    case HOST_BARE:
+    case HOST_GOOD:
+        return "has no TLSA records that DNSSEC secures";
+    case HOST_UNUSABLE:
+        return "has no usable TLSA records";
+    case HOST_GONE:
+        return "has no address that we can find";
+    case HOST_FAILING:
+        break;
+    }
+    return "has a DNS that does not answer at the moment";
+}
+
 static void refuse_host(const struct gate_case *c, const struct evidence_host *host, struct gate_ruling *r)
 {
-    refuse_saying(r, reason_of_host(host->state), "the TLSA records of %s are %s; connector \"%s\"", host->name, host_word(host->state),
-                  c->connector->name);
+    refuse_saying(r, reason_of_host(host->state), "%s %s; connector \"%s\"", host->name,
+                  words_of_host(host->state), c->connector->name);
+}
+
+static void refuse_unlisted(const struct gate_case *c, const struct evidence_host *host, struct gate_ruling *r)
+{
+    refuse_saying(r, REASON_STS_MX_MISMATCH, "%s is not listed in the MTA-STS policy of %s; connector \"%s\"", host->name,
+                  c->hop->host.name, c->connector->name);
 }
 
 /* Where both are demanded, DANE alone won't do (RFC 8461 2). */
@@ -245,8 +235,7 @@ static void judge_dane_only(const struct gate_case *c, struct gate_ruling *r)
     else if (!proven || host->state != HOST_GOOD)
         refuse_host(c, host, r);
     else if (must_be_listed(c) && !host->sts_match)
-        refuse_saying(r, REASON_STS_MX_MISMATCH, "%s is not listed in the MTA-STS policy of %s; connector \"%s\"", host->name,
-                      c->hop->host.name, c->connector->name);
+        refuse_unlisted(c, host, r);
     else
         judge_dane(c, host, r);
 }
@@ -289,8 +278,7 @@ static void judge_listed(const struct gate_case *c, bool bare_only, struct gate_
     if (host == NULL)
         send_away(c, r, REASON_STS_MX_MISMATCH);
     else if (!host->sts_match || (bare_only && host->state != HOST_BARE))
-        refuse_saying(r, REASON_STS_MX_MISMATCH, "%s is not listed in the MTA-STS policy of %s; connector \"%s\"", host->name,
-                      c->hop->host.name, c->connector->name);
+        refuse_unlisted(c, host, r);
     else
         judge_names(c, &host->name, 1, REASON_STS_MX_MISMATCH, r);
 }

@@ -51,8 +51,8 @@ struct gate_ruling {
 
 void gate_judge(const struct gate_case *c, struct gate_ruling *ret);
 
-/* Hosts that mail under this decision can't be sent to without their chain: not authenticated by a fingerprint alone. Best first.
- * Writes at most room of them, borrowed from found; returns how many. */
+/* The hosts that a fingerprint alone does not authenticate, best first. Writes at most room of them, borrowed from found; returns
+ * how many. */
 size_t gate_wants_chains(const struct connector *connector, const struct next_hop *hop, const struct evidence *found,
                          const struct evidence_host *ret[], size_t room);
 

@@ -129,13 +129,18 @@ void reply_give_up(enum reason reason, const struct connector *connector, struct
 void reply_plain(struct reply *reply)
 {
     static const char letters[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789 .:=/_-";
-    static const char dropped[] = "\"'(),;<>[]";
-    char *to = reply->text;
+    static const char dropped[] = "\"'(),<>[]";
+    char plain[REPLY_TEXT_MAX + 1];
     const char *from;
+    size_t at = 0;
 
-    for (from = reply->text; *from != '\0'; from++) {
-        if (strchr(dropped, *from) == NULL)
-            *to++ = strchr(letters, *from) != NULL ? *from : '_';
+    for (from = reply->text; *from != '\0' && at + 2 < sizeof(plain); from++) {
+        if (strchr(dropped, *from) != NULL)
+            continue;
+        if (*from == ';')
+            plain[at++] = ' ';
+        plain[at++] = *from == ';' ? '-' : strchr(letters, *from) != NULL ? *from : '_';
     }
-    *to = '\0';
+    plain[at] = '\0';
+    strcpy(reply->text, plain);
 }

@@ -25,7 +25,8 @@ void reply_words(enum reason reason, const char *words, struct reply *ret);
  * 24 h: sentence`. `internal` stays temporary. Pure. */
 void reply_give_up(enum reason reason, const struct connector *connector, struct reply *reply);
 
-/* Makes the text fit for Sendmail, whose rules take it apart and put it together again: letters, digits and .:=/_- alone. Pure. */
+/* Makes the text fit for Sendmail, whose rules take it apart and put it together again: letters, digits, blanks and .:=/_- alone.
+ * Pure. */
 void reply_plain(struct reply *reply);
 
 #endif

@@ -188,6 +188,19 @@ static void read_address(SMFICTX *ctx, const char *name, char **arguments, struc
     address_parse(cleaned != NULL ? cleaned : arguments[0], ret);
 }
 
+/* To Sendmail a sender of this host is a bare name; the client said the rest. */
+static void read_sender(SMFICTX *ctx, char **arguments, struct address *ret)
+{
+    struct address said;
+
+    read_address(ctx, "{mail_addr}", arguments, ret);
+    if (ret->kind != ADDRESS_BARE)
+        return;
+    address_parse(arguments[0], &said);
+    if (said.kind == ADDRESS_DOMAIN)
+        *ret = said;
+}
+
 /* Postfix has a queue id only behind the first recipient that is accepted: what was said of that one is told later. */
 static void settle(struct session *s, const char *queue_id)
 {
@@ -223,7 +236,7 @@ static sfsistat on_envfrom(SMFICTX *ctx, char **arguments)
     if (!session_is_new(ctx, &s))
         settle(s, NULL);
     gate_leave();
-    read_address(ctx, "{mail_addr}", arguments, &s->from);
+    read_sender(ctx, arguments, &s->from);
     s->waited_ms = 0;
     s->tag = TAG_OPEN;
     s->tags_seen = 0;

@@ -269,8 +269,8 @@ static enum chain_seat join_locked(struct chains *m, const struct chain_key *key
     return begin_locked(m, f, key, w);
 }
 
-enum chain_seat chains_join(struct chains *m, const struct chain_key *key, struct chain_waiter *w, int64_t not_before, int64_t now,
-                            struct cert_chain **ret_found, struct fault *ret_why)
+enum chain_seat chains_join(struct chains *m, const struct chain_key *key, struct chain_waiter *w, int64_t not_before,
+                            int64_t now, struct cert_chain **ret_found, struct fault *ret_why)
 {
     enum chain_seat seat = CHAIN_SERVED;
     struct cert_chain *found;

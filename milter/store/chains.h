@@ -42,9 +42,9 @@ void chains_free(struct chains *m);             /* all fetches must have landed;
  * w, where not NULL, waits with the fetch where the seat is FIRST or JOINED. A chain kept before not_before is not good enough.
  * SERVED gives a reference in *ret_found; MISSING says in ret_why what went wrong.
  */
-enum chain_seat chains_join(struct chains *m, const struct chain_key *key, struct chain_waiter *w, int64_t not_before, int64_t now,
-                            struct cert_chain **ret_found, struct fault *ret_why);
-/* Ends a fetch and wakes all waiters with found, or NULL (both borrowed), which it doesn't keep. No other begins before retry_at. */
+enum chain_seat chains_join(struct chains *m, const struct chain_key *key, struct chain_waiter *w, int64_t not_before,
+                            int64_t now, struct cert_chain **ret_found, struct fault *ret_why);
+/* Ends a fetch and wakes all waiters with found (borrowed, and not kept), or NULL. No other begins before retry_at. */
 void chains_land(struct chains *m, const struct chain_key *key, struct cert_chain *found, const char *why, int64_t retry_at);
 
 /* Keeps a chain, whoever asked for it. Shares it. */

@@ -52,7 +52,7 @@ static void print_id(int64_t when, char ret[static 32])
 
 static void years_come_round_and_the_nearest_is_meant(void **state)
 {
-    static const int64_t nows[] = { 0, 951782400, NOW, 1830297600, 2145916800, 3155760000 };   /* also about 1970, 2000, 2028, 2038, 2070 */
+    static const int64_t nows[] = { 0, 951782400, NOW, 1830297600, 2145916800, 3155760000 };        /* 1970 to 2070 */
     static const int64_t steps[] = { 0, 1, -1, 86399, 86400, -86400, 59 * 86400, -31 * 86400, 366 * 86400, -366 * 86400,
                                      29LL * 365 * 86400, -29LL * 365 * 86400 };
     int64_t when;

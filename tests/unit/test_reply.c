@@ -241,6 +241,25 @@ static void the_longest_permanent_reply_is_one_line_too(void **state)
     }
 }
 
+static void a_plain_reply_has_nothing_that_rules_could_take_for_theirs(void **state)
+{
+    struct connector c = { .name = "A,b (c) <d@e> $#error $| 100% [f] \"g\" 'h' \\i;j{k}" };
+    char semicolons[2000];
+    struct reply r;
+
+    (void)state;
+    reply_hold(REASON_DANE_REQUIRED, &c, "bank.example", &r);
+    reply_plain(&r);
+    assert_string_equal(r.text, "dane-required: bank.example publishes no usable DANE records and the connector "
+                                "Ab c d_e __error __ 100_ f g h _i -j_k_ requires them");
+    memset(semicolons, ';', sizeof(semicolons) - 1);
+    semicolons[sizeof(semicolons) - 1] = '\0';
+    reply_words(REASON_TLSA_INVALID, semicolons, &r);
+    reply_plain(&r);
+    assert_in_range(strlen(r.text), 300, REPLY_TEXT_MAX);
+    assert_null(strchr(r.text, ';'));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -256,6 +275,7 @@ int main(void)
         cmocka_unit_test(our_own_fault_stays_temporary),
         cmocka_unit_test(spans_are_told_in_the_largest_unit_that_fits),
         cmocka_unit_test(the_longest_permanent_reply_is_one_line_too),
+        cmocka_unit_test(a_plain_reply_has_nothing_that_rules_could_take_for_theirs),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

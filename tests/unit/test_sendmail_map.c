@@ -157,14 +157,15 @@ static const char *id_of(int64_t age, char ret[static 32])
     struct tm t;
 
     gmtime_r(&when, &t);
-    snprintf(ret, 32, "%c%c%c%c%c%cAb004711", letters[t.tm_year % 60], letters[t.tm_mon], letters[t.tm_mday], letters[t.tm_hour],
-             letters[t.tm_min], letters[t.tm_sec]);
+    snprintf(ret, 32, "%c%c%c%c%c%cAb004711", letters[t.tm_year % 60], letters[t.tm_mon], letters[t.tm_mday],
+             letters[t.tm_hour], letters[t.tm_min], letters[t.tm_sec]);
     return ret;
 }
 
 static const char *route_by(struct scene *s, const char *to, const char *from, const char *id)
 {
-    struct sendmail_question q = { .queue_id = id, .verify = "", .server_name = "", .server_addr = "", .tls_version = "", .fingerprint = "" };
+    struct sendmail_question q = { .queue_id = id, .verify = "", .server_name = "", .server_addr = "", .tls_version = "",
+                                   .fingerprint = "" };
     static struct reply r;
 
     r = (struct reply){ .pending = { .done = reply_done } };
@@ -182,11 +183,13 @@ static const char *route(struct scene *s, const char *to, int64_t age)
 }
 
 /* What Sendmail sees of a server; chain NULL: no TLS. */
-static void gate_begin(struct scene *s, const char *to, const char *server, const struct cert_chain *chain, int64_t age, struct reply *r)
+static void gate_begin(struct scene *s, const char *to, const char *server, const struct cert_chain *chain, int64_t age,
+                       struct reply *r)
 {
     char id[32], fingerprint[96] = "";
     struct sendmail_question q = { .queue_id = id_of(age, id), .at_gate = true, .verify = "FAIL", .server_name = server,
-                                   .server_addr = "192.0.2.1", .tls_version = chain == NULL ? "" : "TLSv1.3", .fingerprint = fingerprint };
+                                   .server_addr = "192.0.2.1", .tls_version = chain == NULL ? "" : "TLSv1.3",
+                                   .fingerprint = fingerprint };
 
     *r = (struct reply){ .pending = { .done = reply_done } };
     if (chain != NULL)
@@ -258,6 +261,32 @@ static void a_bare_name_is_this_hosts_business(void **state)
     scene_close(&s);
 }
 
+/* Or mail of this host's own, whose domain Sendmail leaves out, would go past rules with senders. */
+static void a_sender_without_a_domain_may_be_anybody(void **state)
+{
+    struct connector *c;
+    struct scene s;
+
+    (void)state;
+    scene_init(&s);
+    c = add(&s, "Scoped", MODE_MANDATORY, MODE_NONE, "bank.example");
+    rules_senders(s.rules, c, "home.example");
+    c = add(&s, "Boss", MODE_MANDATORY, MODE_NONE, "boss@firm.example");
+    rules_senders(s.rules, c, "home.example");
+    add(&s, "Firm", MODE_OPPORTUNISTIC, MODE_NONE, "firm.example");
+    fake_says(s.fake, "firm.example", FAKE_ABSENT);
+    scene_open(&s);
+    assert_string_equal(route_by(&s, "bo@bank.example", "al@home.example", ""), "danesmtp:bank.example");
+    assert_string_equal(route_by(&s, "bo@bank.example", "al@elsewhere.example", ""), "pass");
+    assert_string_equal(route_by(&s, "bo@bank.example", "<>", ""), "pass");
+    assert_string_equal(route_by(&s, "bo@bank.example", "al", ""), "danesmtp:bank.example");
+    assert_string_equal(route_by(&s, "bo@bank.example", "al@b\xc3(.example", ""), "danesmtp:bank.example");
+    assert_string_equal(route_by(&s, "bo@stranger.example", "al", ""), "pass");
+    assert_has(gate(&s, "boss@firm.example", "mx1.firm.example", NULL), "the connector Boss requires them");
+    assert_string_equal(gate(&s, "aide@firm.example", "mx1.firm.example", NULL), "pass");
+    scene_close(&s);
+}
+
 /* Routes */
 
 static void young_mail_takes_its_road_whatever_is_known(void **state)
@@ -284,7 +313,8 @@ static void young_mail_takes_its_road_whatever_is_known(void **state)
 
 static void roads_lead_to_smart_hosts_or_where_the_route_says(void **state)
 {
-    static const struct route elsewhere = { .name = "elsewhere", .transport = "relay", .next_hop = "[gw.example]:587, [192.0.2.7]" };
+    static const struct route elsewhere = { .name = "elsewhere", .transport = "relay",
+                                            .next_hop = "[gw.example]:587, [192.0.2.7]" };
     struct connector *c;
     struct scene s;
 
@@ -315,7 +345,8 @@ static void old_mail_is_held_here_already(void **state)
     fake_says(s.fake, "dead.example", FAKE_FAILS);
     scene_open(&s);
     assert_string_equal(route(&s, "bo@bank.example", 301),
-                        "error:4.7.5:451 dane-required: bank.example publishes no usable DANE records and the connector Bank requires them");
+                        "error:4.7.5:451 dane-required: bank.example publishes no usable DANE records and the connector Bank "
+                        "requires them");
     assert_recorded("to=<bo@bank.example> from=<al@home.example> connector=\"Bank\" dane=absent sts=absent verdict=hold "
                     "reason=dane-required route=dane-mandatory policy=-");
     assert_begins(route(&s, "bo@dead.example", 301), "error:4.4.3:451 dns-temp: ");
@@ -384,20 +415,22 @@ static void the_first_smart_host_that_may_be_delivered_to_decides(void **state)
 
 static void a_pinned_certificate_passes_without_a_visit(void **state)
 {
-    struct cert_chain *mine = certificate_new(authority, "mx1.bank.example"), *other = certificate_new(authority, "mx1.bank.example");
+    struct cert_chain *mine = certificate_new(authority, "mx1.bank.example");
+    struct cert_chain *other = certificate_new(authority, "mx1.bank.example");
     uint8_t data[DNS_TLSA_DATA_MAX];
     struct dns_tlsa record = certificate_record(mine, 3, 0, 1, data);
     struct scene s;
 
     (void)state;
-    scene_bank(&s);
+    scene_init(&s);
+    add(&s, "Bank", MODE_MANDATORY, MODE_NONE, "bank.example");
     fake_tlsa(s.fake, "bank.example", &record);
-    engine_cache_flush(s.engine, NULL, false, &(size_t){ 0 }, &(size_t){ 0 });
+    scene_open(&s);
     assert_string_equal(gate(&s, "bo@bank.example", "mx1.bank.example.", mine), "pass");
-    assert_recorded("to=<bo@bank.example> from=<al@home.example> connector=\"Bank\" dane=usable sts=absent verdict=deliver reason=- "
-                    "route=dane-mandatory policy=dane-only");
+    assert_recorded("to=<bo@bank.example> from=<al@home.example> connector=\"Bank\" dane=usable sts=absent "
+                    "verdict=deliver reason=- route=dane-mandatory policy=dane-only");
     assert_string_equal(gate(&s, "bo@bank.example", "mx2.bank.example", other),
-                        "tlsa-invalid: the certificate of mx2.bank.example matches none of its TLSA records connector Bank");
+                        "tlsa-invalid: the certificate of mx2.bank.example matches none of its TLSA records - connector Bank");
     assert_recorded("verdict=hold reason=tlsa-invalid");
     assert_int_equal(fake_probes(s.fake, "mx1.bank.example"), 0);
     assert_int_equal(fake_probes(s.fake, "mx2.bank.example"), 0);
@@ -407,7 +440,8 @@ static void a_pinned_certificate_passes_without_a_visit(void **state)
 }
 
 /* The bank's hosts show mine, whose record of that kind is published. */
-static void publish(struct scene *s, const char *hop, const struct cert_chain *mine, uint8_t usage, uint8_t selector, uint8_t matching)
+static void publish(struct scene *s, const char *hop, const struct cert_chain *mine, uint8_t usage, uint8_t selector,
+                    uint8_t matching)
 {
     static uint8_t data[4][DNS_TLSA_DATA_MAX];
     static struct dns_tlsa records[4];
@@ -443,7 +477,8 @@ static void other_records_need_the_chain_once(void **state)
         assert_int_equal(target.port, 25);
         assert_int_equal(target.address.ss_family, AF_INET);
         assert_true(target.urgent);
-        assert_begins(gate(&s, "bo@bank.example", "mx2.bank.example", other), "tlsa-invalid: the certificate of mx2.bank.example is not accepted: ");
+        assert_begins(gate(&s, "bo@bank.example", "mx2.bank.example", other),
+                      "tlsa-invalid: the certificate of mx2.bank.example is not accepted: ");
         scene_close(&s);
         cert_chain_unref(mine);
         cert_chain_unref(other);
@@ -462,12 +497,13 @@ static void who_is_not_in_the_mx_set_is_refused_and_not_visited(void **state)
     fake_probe(s.fake, "*", PROBE_SEEN, mine);
     scene_open(&s);
     assert_string_equal(gate(&s, "bo@bank.example", "mx1.spoof.example", mine),
-                        "tlsa-invalid: mx1.spoof.example is not a mail server of bank.example connector Bank");
-    assert_begins(gate(&s, "bo@bank.example", "[192.0.2.1]", mine), "tlsa-invalid: 192.0.2.1 is not a mail server of bank.example");
+                        "tlsa-invalid: mx1.spoof.example is not a mail server of bank.example - connector Bank");
+    assert_begins(gate(&s, "bo@bank.example", "[192.0.2.1]", mine),
+                  "tlsa-invalid: 192.0.2.1 is not a mail server of bank.example");
     assert_begins(gate(&s, "bo@bank.example", "", mine), "tlsa-invalid: the server is not a mail server of bank.example");
     assert_int_equal(fake_probes(s.fake, "mx1.spoof.example"), 0);
     assert_string_equal(gate(&s, "bo@bank.example", "mx1.bank.example", NULL),
-                        "tlsa-invalid: mx1.bank.example does not offer STARTTLS connector Bank");
+                        "tlsa-invalid: mx1.bank.example does not offer STARTTLS - connector Bank");
     scene_close(&s);
     cert_chain_unref(mine);
 }
@@ -485,11 +521,13 @@ static void held_partners_are_refused_with_the_reason_of_their_dns(void **state)
     fake_says(s.fake, "dead.example", FAKE_FAILS);
     fake_says(s.fake, "insecure.example", FAKE_INSECURE_MX);
     scene_open(&s);
-    assert_begins(gate(&s, "bo@absent.example", "mx1.absent.example", mine), "dane-required: absent.example publishes no usable DANE records");
+    assert_begins(gate(&s, "bo@absent.example", "mx1.absent.example", mine),
+                  "dane-required: absent.example publishes no usable DANE records");
     assert_begins(gate(&s, "bo@bogus.example", "mx1.bogus.example", mine), "dnssec-invalid: ");
     assert_begins(gate(&s, "bo@dead.example", "mx1.dead.example", mine), "dns-temp: ");
     assert_begins(gate(&s, "bo@insecure.example", "mx1.insecure.example", mine), "dane-required: ");
-    assert_begins(gate_at(&s, "bo@absent.example", "mx1.absent.example", mine, HOLD), "bounce dane-required: given up after 24 h: ");
+    assert_begins(gate_at(&s, "bo@absent.example", "mx1.absent.example", mine, HOLD),
+                  "bounce dane-required: given up after 24 h: ");
     assert_begins(gate_at(&s, "bo@dead.example", "mx1.dead.example", mine, HOLD), "bounce dns-temp: given up after 24 h: ");
     scene_close(&s);
     cert_chain_unref(mine);
@@ -543,7 +581,8 @@ static void a_farm_is_visited_until_it_shows_what_the_mta_saw(void **state)
 
 static void what_six_visits_do_not_show_is_left_alone_for_half_a_minute(void **state)
 {
-    struct cert_chain *shown = certificate_new(authority, "mx1.bank.example"), *mine = certificate_new(authority, "mx1.bank.example");
+    struct cert_chain *shown = certificate_new(authority, "mx1.bank.example");
+    struct cert_chain *mine = certificate_new(authority, "mx1.bank.example");
     struct scene s;
 
     (void)state;
@@ -553,7 +592,8 @@ static void what_six_visits_do_not_show_is_left_alone_for_half_a_minute(void **s
     fake_probe(s.fake, "mx1.bank.example", PROBE_SEEN, shown);
     scene_open(&s);
     assert_string_equal(gate(&s, "bo@bank.example", "mx1.bank.example", mine),
-                        "tlsa-invalid: the certificate of mx1.bank.example could not be fetched for checking: it was not shown in 6 visits");
+                        "tlsa-invalid: the certificate of mx1.bank.example could not be fetched for checking: it was not shown in 6 "
+                        "visits");
     assert_int_equal(fake_probes(s.fake, "mx1.bank.example"), 6);
     assert_has(gate(&s, "bo@bank.example", "mx1.bank.example", mine), "it was not shown in 6 visits");
     assert_int_equal(fake_probes(s.fake, "mx1.bank.example"), 6);
@@ -577,7 +617,8 @@ static void a_host_that_nobody_can_visit_is_visited_once(void **state)
     for (i = 0; i < COUNT_OF(states); i++) {
         scene_bank(&s);
         fake_probe(s.fake, "mx1.bank.example", states[i], NULL);
-        assert_has(gate(&s, "bo@bank.example", "mx1.bank.example", mine), "could not be fetched for checking: as the script says");
+        assert_has(gate(&s, "bo@bank.example", "mx1.bank.example", mine),
+                   "could not be fetched for checking: as the script says");
         assert_int_equal(fake_probes(s.fake, "mx1.bank.example"), 1);
         scene_close(&s);
     }
@@ -616,7 +657,8 @@ static const char policy_text[] = "version: STSv1\nmode: enforce\nmx: mx1.firm.e
 
 static void authorities_vouch_where_a_policy_decides(void **state)
 {
-    struct cert_chain *mine = certificate_new(authority, "mx1.firm.example"), *other = certificate_new(authority, "mx2.firm.example");
+    struct cert_chain *mine = certificate_new(authority, "mx1.firm.example");
+    struct cert_chain *other = certificate_new(authority, "mx2.firm.example");
     struct cert_chain *expired = certificate_expired(authority, "mx1.firm.example");
     struct scene s;
 
@@ -629,11 +671,16 @@ static void authorities_vouch_where_a_policy_decides(void **state)
     fake_probe_also(s.fake, "mx1.firm.example", expired);
     scene_open(&s);
     assert_string_equal(gate(&s, "bo@firm.example", "mx1.firm.example", mine), "pass");
-    assert_recorded("sts=enforce verdict=deliver reason=- route=dane-mandatory policy=secure match=mx1.firm.example servername=hostname");
-    assert_begins(gate(&s, "bo@firm.example", "mx1.firm.example", other), "sts-mx-mismatch: the certificate of mx1.firm.example is not accepted: ");
-    assert_begins(gate(&s, "bo@firm.example", "mx1.firm.example", expired), "sts-mx-mismatch: the certificate of mx1.firm.example is not accepted: ");
-    assert_begins(gate(&s, "bo@firm.example", "mx2.firm.example", other), "sts-mx-mismatch: mx2.firm.example is not listed in the MTA-STS policy");
-    assert_begins(gate(&s, "bo@firm.example", "mx1.firm.example", NULL), "sts-mx-mismatch: mx1.firm.example does not offer STARTTLS");
+    assert_recorded("sts=enforce verdict=deliver reason=- route=dane-mandatory "
+                    "policy=secure match=mx1.firm.example servername=hostname");
+    assert_begins(gate(&s, "bo@firm.example", "mx1.firm.example", other),
+                  "sts-mx-mismatch: the certificate of mx1.firm.example is not accepted: ");
+    assert_begins(gate(&s, "bo@firm.example", "mx1.firm.example", expired),
+                  "sts-mx-mismatch: the certificate of mx1.firm.example is not accepted: ");
+    assert_begins(gate(&s, "bo@firm.example", "mx2.firm.example", other),
+                  "sts-mx-mismatch: mx2.firm.example is not listed in the MTA-STS policy");
+    assert_begins(gate(&s, "bo@firm.example", "mx1.firm.example", NULL),
+                  "sts-mx-mismatch: mx1.firm.example does not offer STARTTLS");
     scene_close(&s);
     cert_chain_unref(mine);
     cert_chain_unref(other);
@@ -661,10 +708,12 @@ static void a_floor_has_its_own_reason(void **state)
     assert_string_equal(gate(&s, "bo@firm.example", "gw.example", mine), "pass");
     assert_string_equal(gate(&s, "bo@firm.example", "[192.0.2.1]", mine), "pass");
     assert_begins(gate(&s, "bo@firm.example", "gw.example", NULL), "tls-required: gw.example does not offer STARTTLS");
-    assert_begins(gate(&s, "bo@firm.example", "mx1.firm.example", mine), "tls-required: mx1.firm.example is not a mail server of 192.0.2.1");
+    assert_begins(gate(&s, "bo@firm.example", "mx1.firm.example", mine),
+                  "tls-required: mx1.firm.example is not a mail server of 192.0.2.1");
     assert_string_equal(gate(&s, "bo@open.example", "mx1.open.example", mine), "pass");
     assert_begins(gate(&s, "bo@open.example", "mx1.open.example", NULL), "tls-required: ");
-    assert_begins(gate_at(&s, "bo@open.example", "mx2.open.example", NULL, HOLD), "bounce tls-required: given up after 24 h: ");
+    assert_begins(gate_at(&s, "bo@open.example", "mx2.open.example", NULL, HOLD),
+                  "bounce tls-required: given up after 24 h: ");
     scene_close(&s);
     cert_chain_unref(mine);
 }
@@ -686,15 +735,18 @@ static void smart_hosts_are_walked_until_one_has_the_server(void **state)
     assert_string_equal(gate(&s, "bo@hosts.example", "b.example", mine), "pass");
     assert_int_equal(fake_probed(s.fake, "b.example").port, 587);
     assert_begins(gate(&s, "bo@hosts.example", "a.example", mine), "dane-required: a.example ");
-    assert_begins(gate_at(&s, "bo@hosts.example", "a.example", mine, HOLD), "dane-required: a.example ");   /* others stand behind it */
-    assert_begins(gate(&s, "bo@hosts.example", "mx1.hosts.example", mine), "tlsa-invalid: mx1.hosts.example is not a mail server of b.example");
+    assert_begins(gate_at(&s, "bo@hosts.example", "a.example", mine, HOLD),
+                  "dane-required: a.example ");   /* others stand behind it */
+    assert_begins(gate(&s, "bo@hosts.example", "mx1.hosts.example", mine),
+                  "tlsa-invalid: mx1.hosts.example is not a mail server of b.example");
     scene_close(&s);
     cert_chain_unref(mine);
 }
 
 /* Fallback roads */
 
-static const struct route spare = { .name = "spare", .transport = "sparesmtp", .next_hop = "[relay.example]", .tls = TLS_ENCRYPT };
+static const struct route spare = { .name = "spare", .transport = "sparesmtp", .next_hop = "[relay.example]",
+                                    .tls = TLS_ENCRYPT };
 
 static void wait_for_fallback(struct scene *s)
 {
@@ -803,7 +855,8 @@ static void who_waits_while_we_stop_is_told_nothing(void **state)
     }
     assert_true(fake_wait_probes(s.fake, "mx1.bank.example", 1));
     for (i = 0; i < ASKERS; i++) {
-        struct sendmail_question q = { .verify = "", .server_name = "", .server_addr = "", .tls_version = "", .fingerprint = "" };
+        struct sendmail_question q = { .verify = "", .server_name = "", .server_addr = "", .tls_version = "",
+                                       .fingerprint = "" };
         char id[32];
 
         q.queue_id = id_of(2 * HOLD, id);
@@ -902,7 +955,8 @@ static void shadows_are_told_beside_the_gate(void **state)
     assert_string_equal(gate(&s, "bo@bank.example", "mx1.bank.example", NULL), "pass");
     while (lines_with("shadow=true") == 0 && __real_clock_ms() < until)
         usleep(ROUND_MS * 1000);
-    assert_recorded("to=<bo@bank.example> from=<al@home.example> connector=\"Soon\" dane=absent sts=absent verdict=hold reason=dane-required");
+    assert_recorded("to=<bo@bank.example> from=<al@home.example> connector=\"Soon\" dane=absent sts=absent "
+                    "verdict=hold reason=dane-required");
     assert_int_equal(lines_with("shadow=true"), 1);
     scene_close(&s);
 }
@@ -926,6 +980,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(mail_of_nobodys_passes_at_once_and_leaves_no_trace),
         cmocka_unit_test(a_bare_name_is_this_hosts_business),
+        cmocka_unit_test(a_sender_without_a_domain_may_be_anybody),
         cmocka_unit_test(young_mail_takes_its_road_whatever_is_known),
         cmocka_unit_test(roads_lead_to_smart_hosts_or_where_the_route_says),
         cmocka_unit_test(old_mail_is_held_here_already),

@@ -273,7 +273,7 @@ static void sendmails_table_always_has_a_value(void **state)
     assert_string_equal(ask(c, "danelaw route<bo@Friend.example.><al@home.example><NOQUEUE>"), "OK danelaw:friend.example");
     assert_string_equal(ask(c, "danelaw route <bo@bank.example> <> <NOQUEUE>"), "OK danelaw-dane:bank.example");
     assert_string_equal(ask(c, "danelaw gate<bo@bank.example><><NOQUEUE><NONE><mx1.bank.example.><192.0.2.1><><>"),
-                        "OK tlsa-invalid: mx1.bank.example does not offer STARTTLS connector Bank");
+                        "OK tlsa-invalid: mx1.bank.example does not offer STARTTLS - connector Bank");
     assert_starts(ask(c, "danelaw gate<bo@bogus.friend.example><><NOQUEUE><OK><mx.example><192.0.2.1><TLSv1.3><00>"),
                   "OK dnssec-invalid: ");
     for (i = 0; i < COUNT_OF(garbage); i++)
