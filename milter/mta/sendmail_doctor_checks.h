@@ -19,7 +19,7 @@ void sendmail_check_program(struct sendmail_doctor *d);     /* what it was built
 
 /* Whether some connector sends mail by this route. */
 bool sendmail_is_used(const struct sendmail_doctor *d, const struct route *route);
-/* That no folder on the way to a file of ours is writable for others, which Sendmail would not forgive. */
-void sendmail_check_path(struct sendmail_doctor *d, const char *where, const char *path);
+/* That no folder on the way to a file of ours is writable for others, which Sendmail would not forgive. false: one is. */
+bool sendmail_check_path(struct sendmail_doctor *d, const char *where, const char *path);
 
 #endif

@@ -106,8 +106,29 @@ static void check_complaints(struct sendmail_doctor *d, const char *said)
     }
 }
 
+#define MAP "danelaw_mandatory"
+#define NOBODY "nothing.danelaw.invalid"
+
+/* What Sendmail says of a look-up in test mode: `map_lookup: MAP (KEY) no match (0)`, the number being what failed. */
+static void check_lookup(struct sendmail_doctor *d, const char *said)
+{
+    const char *answer = strstr(said, "map_lookup: " MAP " (" NOBODY ") "), *why;
+    size_t length;
+
+    if (!d->has_map || answer == NULL || strncmp(answer + strcspn(answer, "\n") - 3, "(0)", 3) == 0)
+        return;
+    why = strstr(said, "map \"" MAP "\": ");
+    why = why == NULL ? answer : why;
+    length = strcspn(why, "\n");
+    sendmail_find(d, DOCTOR_HOLD, sendmail_line_of(d, 'K', MAP),
+                  sendmail_say(d, "Sendmail can't read the map, and all mail for other domains waits: %.*s",
+                               length > 300 ? 300 : (int)length, why),
+                  "the reason for it in the file, its folders or the options of its line");
+}
+
 void sendmail_check_program(struct sendmail_doctor *d)
 {
+    static const char question[] = "/map " MAP " " NOBODY "\n";
     const char *const argv[] = { d->program, "-C", d->cf.path, "-d0.1", "-bt", NULL };
     struct fault why;
     struct run run;
@@ -116,12 +137,13 @@ void sendmail_check_program(struct sendmail_doctor *d)
         sendmail_unread(d, "no Sendmail is found to be asked what it was built with");
         return;
     }
-    if (!run_program(argv, "", 0, &run, &why)) {
+    if (!run_program(argv, question, strlen(question), &run, &why)) {
         sendmail_unread(d, sendmail_say(d, "%s: %s", d->program, why.text));
         return;
     }
     check_features(d, text_words(&run.out));
     check_complaints(d, text_words(&run.out));
     check_complaints(d, text_words(&run.err));
+    check_lookup(d, text_words(&run.out));
     run_done(&run);
 }

@@ -15,6 +15,7 @@ struct sendmail_doctor {
     const char *program;                    /* sendmail; NULL: none is found */
     const char *mc;                         /* what `danelaw setup sendmail` prints */
     const char *stale;                      /* as doctor_sendmail() has it */
+    bool has_map;                           /* nothing is found that keeps Sendmail from reading our map */
 };
 
 bool sendmail_site_read(struct sendmail_doctor *d, const struct settings *set, const struct ruleset *rules,

@@ -34,7 +34,7 @@ static const char *unsafe_folder(const struct sendmail_doctor *d, const char *pa
     return NULL;
 }
 
-void sendmail_check_path(struct sendmail_doctor *d, const char *where, const char *path)
+bool sendmail_check_path(struct sendmail_doctor *d, const char *where, const char *path)
 {
     char real[PATH_MAX];
     const char *folder = unsafe_folder(d, path);
@@ -46,6 +46,7 @@ void sendmail_check_path(struct sendmail_doctor *d, const char *where, const cha
                          sendmail_say(d, "%s is writable for others than its owner, and Sendmail opens nothing below it",
                                       folder),
                          sendmail_say(d, "chmod go-w %s", folder));
+    return folder == NULL;
 }
 
 static void check_listener(struct sendmail_doctor *d, const char *room, const char *socket)

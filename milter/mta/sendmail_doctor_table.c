@@ -154,17 +154,20 @@ static void check_index(struct sendmail_doctor *d, const struct sendmail_map *ma
         sendmail_unread(d, sendmail_say(d, "%s: %s", path, strerror(EACCES)));
         return;
     }
-    sendmail_check_path(d, map->place, path);
-    if (access(path, R_OK) != 0)
+    if (!sendmail_check_path(d, map->place, path))
+        return;
+    if (access(path, R_OK) != 0) {
         sendmail_find_at(d, DOCTOR_HOLD, map->place,
                          sendmail_say(d, "%s: %s; without it all mail for other domains waits", path, strerror(errno)),
                          rewrite);
-    else if (sendmail_map_list(d, map, &lines, &why))
-        check_present(d, lines);
-    else
+    } else if (!sendmail_map_list(d, map, &lines, &why)) {
         sendmail_find_at(d, DOCTOR_HOLD, map->place,
                          sendmail_say(d, "the map can't be read, and all mail for other domains waits: %s", why.text),
                          rewrite);
+    } else {
+        check_present(d, lines);
+        d->has_map = true;
+    }
 }
 
 /* The daemon's own word counts, where it is there to give it: only it knows of fallbacks taken and modes overridden. */

@@ -63,6 +63,7 @@ static const char fake_sendmail[] =
     "echo ' Compiled with: DNSMAP MILTER NEWDB=5.3'\n"
     "echo '\t\tSOCKETMAP STARTTLS'\n"
     "[ \"$1\" = -C ] && grep -n BROKEN \"$2\" | sed \"s|^\\([0-9]*\\):.*|$2: line \\1: unknown option|\"\n"
+    "sed -n 's/^.map \\(.*\\) \\(.*\\)$/> map_lookup: \\1 (\\2) no match (0)/p'\n"
     "exit 0\n";
 /* ... -u TYPE NAME */
 static const char fake_makemap[] = "#!/bin/sh\nfor name; do :; done\nexec cat \"$name.db\"\n";
@@ -604,6 +605,20 @@ static void programs_hand_mail_to_this_hosts_mta(void **state)
     }
 }
 
+/* Whatever the reason may be that nobody else has found. */
+static void a_map_that_sendmail_cannot_read_is_found(void **state)
+{
+    struct clinic c;
+
+    (void)state;
+    clinic_open(&c);
+    program(&c.site, "sendmail", "#!/bin/sh\necho ' Compiled with: MILTER SOCKETMAP STARTTLS NEWDB=5.3'\n"
+            "read key && echo '> hash map \"danelaw_mandatory\": unsafe map file: is a directory'\n"
+            "echo 'map_lookup: danelaw_mandatory (nothing.danelaw.invalid) no match (75)'\n");
+    expect_one(&c, DOCTOR_HOLD, "sendmail.cf:", "waits: map \"danelaw_mandatory\": unsafe map file: is a directory");
+    clinic_close(&c);
+}
+
 static void a_program_without_a_feature_is_found(void **state)
 {
     struct doctor_report r;
@@ -717,6 +732,7 @@ int main(void)
         cmocka_unit_test(another_routes_mailer_is_asked_for),
         cmocka_unit_test(sockets_must_be_open_and_safe),
         cmocka_unit_test(programs_hand_mail_to_this_hosts_mta),
+        cmocka_unit_test(a_map_that_sendmail_cannot_read_is_found),
         cmocka_unit_test(a_program_without_a_feature_is_found),
         cmocka_unit_test(no_sendmail_to_ask_is_said),
         cmocka_unit_test(harmless_rules_of_the_site_are_silent),
