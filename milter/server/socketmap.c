@@ -39,6 +39,7 @@ struct question_open {
     struct socketmap *map;
     struct client *client;
     bool for_sendmail;
+    bool at_gate;                           /* for_sendmail: on the wire */
     char *policy;                           /* the answer: NULL: TEMP */
     struct question_open *next;
 };
@@ -162,14 +163,18 @@ static void on_wake(evutil_socket_t unused, short what, void *map)
 static void on_patience_over(evutil_socket_t unused, short what, void *client)
 {
     struct client *c = client;
+    bool at_gate = c->open->at_gate;
 
     (void)unused, (void)what;
     close_question(c);                      /* the search goes on; the next attempt finds its result */
-    send_reply(c, "TEMP", "no answer from DNS in time");
+    if (at_gate)                            /* to Sendmail's rules TEMP is a dead daemon, who may stop mandatory mail only */
+        send_reply(c, "OK", "dns-temp: no answer from DNS in time");
+    else
+        send_reply(c, "TEMP", "no answer from DNS in time");
     read_requests(c);
 }
 
-static struct pending *open_question(struct client *c, bool for_sendmail)
+static struct question_open *open_question(struct client *c)
 {
     struct question_open *q = mem_zero(sizeof(*q));
     struct timeval budget = { .tv_sec = (time_t)c->map->set->maps.budget };
@@ -177,10 +182,9 @@ static struct pending *open_question(struct client *c, bool for_sendmail)
     q->pending.done = on_answer;
     q->map = c->map;
     q->client = c;
-    q->for_sendmail = for_sendmail;
     c->open = q;
     event_add(c->patience, &budget);
-    return &q->pending;
+    return q;
 }
 
 static void complain(struct client *c, const char *what, const char *request)
@@ -202,19 +206,24 @@ static void answer_postfix(struct client *c, enum map_table table, const char *k
     else if (!next_hop_parse(key, &hop, &why))
         complain(c, why.text, key);
     else
-        engine_ask_map(c->map->engine, table, &hop, open_question(c, false));
+        engine_ask_map(c->map->engine, table, &hop, &open_question(c)->pending);
 }
 
 static void answer_sendmail(struct client *c, char *key)
 {
     AUTO(free) char *whole = mem_text(key);
     struct sendmail_question q;
+    struct question_open *open;
     struct fault why;
 
-    if (sendmail_parse(key, &q, &why))
-        engine_ask_sendmail(c->map->engine, &q, open_question(c, true));
-    else
+    if (!sendmail_parse(key, &q, &why)) {
         complain(c, why.text, whole);
+        return;
+    }
+    open = open_question(c);
+    open->for_sendmail = true;
+    open->at_gate = q.at_gate;
+    engine_ask_sendmail(c->map->engine, &q, &open->pending);
 }
 
 static void answer_explain(struct client *c, const char *key)
