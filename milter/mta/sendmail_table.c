@@ -12,8 +12,9 @@
  * Sendmail's map `mandatory`. danelaw.m4 asks it for user@d, d, .d, .parent of d, ..., and `.` (everyone), and takes the first
  * line that it finds, as ruleset_find() does:
  *
- *     mandatory  some connector that may rule this mail is mandatory, or overridden: while the daemon is dead, it waits
- *     road       another one leads somewhere else than to the domain's own hosts
+ *     mandatory  some connector that may rule this mail is mandatory, has a floor of encryption, leads to hosts other than the
+ *                domain's own (which may have none), or is overridden: while the daemon is dead, it waits
+ *     road       another one may take another mailer
  *     named      another connector
  *     own        a domain of the MTA's own, that a wildcard would swallow
  *
@@ -25,16 +26,19 @@ enum word { WORD_NONE = 0, WORD_NAMED, WORD_ROAD, WORD_MANDATORY };
 
 static const char *const words[] = { [WORD_NAMED] = "named", [WORD_ROAD] = "road", [WORD_MANDATORY] = "mandatory" };
 
-static bool leads_elsewhere(const struct route *route)
+/* Whether it must not go the MTA's own way while nobody answers. */
+static bool must_wait(const struct connector *c)
 {
-    return strcmp(route->transport, ROAD_SENDMAIL) != 0 || *route->next_hop != '\0';
+    bool floored = tls_strength(c->tls) >= tls_strength(TLS_ENCRYPT);
+
+    return connector_is_mandatory(c) || floored || c->override != NULL || c->smart_host_count > 0 || *c->route->next_hop != '\0';
 }
 
 static enum word word_of(const struct connector *c)
 {
-    if (connector_is_mandatory(c) || c->override != NULL)
+    if (must_wait(c))
         return WORD_MANDATORY;
-    if (c->smart_host_count > 0 || c->fallback != NULL || leads_elsewhere(c->route))
+    if (c->fallback != NULL || strcmp(c->route->transport, ROAD_SENDMAIL) != 0)
         return WORD_ROAD;
     return connector_is_idle(c) ? WORD_NONE : WORD_NAMED;
 }

@@ -71,8 +71,11 @@ static void every_key_says_what_may_become_of_its_mail(void **state)
     add(rules, "Routed", MODE_OPPORTUNISTIC, "routed.example")->route = &roads[1];
     add(rules, "Backed", MODE_OPPORTUNISTIC, "backed.example")->fallback = &roads[1];
     add(rules, "Idle", MODE_NONE, "idle.example");
+    add(rules, "Sealed", MODE_NONE, "sealed.example")->tls = TLS_ENCRYPT;
+    add(rules, "Shown", MODE_NONE, "shown.example")->tls = TLS_MAY;
     expect(rules, "", ".bank.example\tmandatory\nbacked.example\troad\nbank.example\tmandatory\nbo@post.example\tmandatory\n"
-                      "hosted.example\troad\nopen.example\tnamed\nrouted.example\troad\n");
+                      "hosted.example\tmandatory\nopen.example\tnamed\nrouted.example\tmandatory\nsealed.example\tmandatory\n"
+                      "shown.example\tnamed\n");
 }
 
 static void everyone_is_a_dot(void **state)
