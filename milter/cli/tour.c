@@ -187,14 +187,14 @@ static json_t *stop_json(const struct stop *s)
     json_t *item = json_object();
     char until[32];
     struct text why;
-    bool offers;
+    bool offers, asks_dane = s->dane.proof == PROOF_DANE;
 
     text_init(&why, 4096);
     explain(s, &why);
     json_object_set_new(item, "host", output_text(s->host->name));
     json_object_set_new(item, "address", word_or_null(s->visit.address));
     json_object_set_new(item, "starttls", visit_offers_tls(&s->visit, &offers) ? json_boolean(offers) : json_null());
-    json_object_set_new(item, "dane", s->dane.proof == PROOF_DANE ? word_or_null(visit_dane_word(s->by_dane.mark)) : json_null());
+    json_object_set_new(item, "dane", asks_dane ? word_or_null(visit_dane_word(s->by_dane.mark)) : json_null());
     json_object_set_new(item, "sts", word_or_null(visit_other_word(s->other.proof, s->by_other.mark)));
     json_object_set_new(item, "not_after", word_or_null(print_time(s->visit.not_after, until, sizeof(until))));
     json_object_set_new(item, "why", word_or_null(text_words(&why)));
@@ -221,7 +221,8 @@ static void put_dane(const struct stop *s)
     if (s->dane.proof != PROOF_DANE)
         snprintf(line, sizeof(line), "  no usable TLSA record to compare with");
     else if (s->by_dane.mark == VISIT_PASSES)
-        snprintf(line, sizeof(line), "  TLSA %s matches", visit_record_print(&s->host->tlsa[s->by_dane.record], record, sizeof(record)));
+        snprintf(line, sizeof(line), "  TLSA %s matches",
+                 visit_record_print(&s->host->tlsa[s->by_dane.record], record, sizeof(record)));
     else
         snprintf(line, sizeof(line), "  <-- DANE fails: %s", s->by_dane.why.text);
     output_field("", line);
@@ -265,10 +266,12 @@ static void put_stop(const struct stop *s, const char *label)
 {
     char line[LINE_SIZE], where[400];
 
-    snprintf(where, sizeof(where), "%s:%u [%s]", s->host->name, s->hop.port, s->visit.address[0] == '\0' ? "-" : s->visit.address);
+    snprintf(where, sizeof(where), "%s:%u [%s]", s->host->name, s->hop.port,
+             s->visit.address[0] == '\0' ? "-" : s->visit.address);
     if (s->visit.state != VISIT_SEEN) {
-        snprintf(line, sizeof(line), "%s%s: %s", s->visit.state == VISIT_NO_STARTTLS && s->dane.proof == PROOF_NONE ? "" : "<-- ",
-                 where, s->visit.why);
+        bool plain = s->visit.state == VISIT_NO_STARTTLS && s->dane.proof == PROOF_NONE;
+
+        snprintf(line, sizeof(line), "%s%s: %s", plain ? "" : "<-- ", where, s->visit.why);
         output_field(label, line);
         return;
     }
@@ -296,8 +299,8 @@ static void advise_dane(const struct stop *s, struct text *ret)
     if (s->visit.state == VISIT_NO_STARTTLS)
         text_print(ret, " Have %s offer STARTTLS on port %u, or take its TLSA records away.", s->host->name, s->hop.port);
     else
-        text_print(ret, " Make the certificate of %s and the TLSA records of _%u._tcp.%s fit each other again (%s).", s->host->name,
-                   s->hop.port, s->host->base, s->by_dane.why.text);
+        text_print(ret, " Make the certificate of %s and the TLSA records of _%u._tcp.%s fit each other again (%s).",
+                   s->host->name, s->hop.port, s->host->base, s->by_dane.why.text);
 }
 
 static void advise_other(const struct stop *s, struct text *ret)
@@ -305,8 +308,8 @@ static void advise_other(const struct stop *s, struct text *ret)
     if (s->visit.state == VISIT_NO_STARTTLS)
         text_print(ret, " Have %s offer STARTTLS on port %u.", s->host->name, s->hop.port);
     else if (s->other.proof == PROOF_STS)
-        text_print(ret, " Give %s a certificate from a public authority that has this name as subjectAltName (%s).", s->host->name,
-                   s->by_other.why.text);
+        text_print(ret, " Give %s a certificate from a public authority that has this name as subjectAltName (%s).",
+                   s->host->name, s->by_other.why.text);
     else
         text_print(ret, " The certificate of %s is not what the connector's tls and tls_match want (%s).", s->host->name,
                    s->by_other.why.text);
@@ -323,7 +326,8 @@ static void advise(const struct stop *s, struct text *ret)
     if (other_fails && !(dane_fails && s->visit.state == VISIT_NO_STARTTLS))
         advise_other(s, ret);
     if (s->visit.state == VISIT_UNREACHABLE || s->visit.state == VISIT_REFUSED || s->visit.state == VISIT_TLS_FAILED)
-        text_print(ret, " See whether %s can be used on port %u from elsewhere (%s).", s->host->name, s->hop.port, s->visit.why);
+        text_print(ret, " See whether %s can be used on port %u from elsewhere (%s).", s->host->name, s->hop.port,
+                   s->visit.why);
     if (s->visit.not_after != 0 && left <= EXPIRES_SOON && !dane_fails && !other_fails)
         text_print(ret, " Renew the certificate of %s, which %s.", s->host->name, left < 0 ? "has expired" : "expires soon");
 }

@@ -10,8 +10,8 @@
 struct text;
 
 /*
- * `danelaw check --probe`: visits to the hosts of some next hops, begun at once and waited for where they are needed. One thread.
- * Borrows all that it is given, until tour_free().
+ * `danelaw check --probe`: visits to the hosts of some next hops, begun at once and waited for where they are needed. One
+ * thread. Borrows all that it is given, until tour_free().
  */
 struct tour;
 

@@ -79,6 +79,7 @@ struct engine *engine_open(const struct settings *set, struct lookup *lookup, co
     e->fallbacks = fallbacks_new();
     fallbacks_adopt(e->fallbacks, rules);
     e->visits = visits_new(set);
+    e->traffic = traffic_new();
     e->watch = watch_start(e);
     e->schedule = schedule_start(e);
     return e;
@@ -112,6 +113,7 @@ void engine_close(struct engine *e)
     watch_free(e->watch);
     schedule_free(e->schedule);
     visits_free(e->visits);
+    traffic_free(e->traffic);
     fallbacks_free(e->fallbacks);
     cache_free(e->cache);
     cache_free(e->sts);

@@ -5,6 +5,7 @@
 
 #include "base/thread.h"
 #include "engine/engine.h"
+#include "engine/traffic.h"
 #include "engine/visits.h"
 #include "store/cache.h"
 #include "store/chains.h"
@@ -57,6 +58,7 @@ struct engine {
     struct fallbacks *fallbacks;
     struct watch *watch;
     struct visits *visits;
+    struct traffic *traffic;
     struct schedule *schedule;
 };
 

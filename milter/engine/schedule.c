@@ -1,7 +1,7 @@
 /*
  * Visits to the hosts of connectors that want them (probe = watch or require), in the background.
  *
- *   schedule_body() ── follow() the rules ──► review() next hops: whose hosts are wanted, what they showed, what is to be said
+ *   schedule_body() ── follow() the rules ──► review() next hops: which hosts are wanted, what they showed, what to say
  *                   '── send_out() those that are due ──► lookup ──► errand_arrive() ──► visits_land()
  *
  * Hosts come from evidence that is fresh, so that nobody is visited whom DNS has stopped to name. Decisions read what visits.c has
@@ -154,16 +154,16 @@ static void review_seen(struct schedule *s, size_t index, int64_t now)
     const struct connector *c;
     struct next_hop hop;
 
-    if (!visits_seen(s->engine->visits, index, now, &hop, &name))
+    if (!traffic_at(s->engine->traffic, index, now, &hop, &name))
         return;
     c = ruleset_named(s->rules, name);
-    if (c != NULL && c->probe != PROBING_OFF && visits_by_traffic(c))
+    if (c != NULL && c->probe != PROBING_OFF && traffic_names(c))
         review_hop(s, c, &hop, now);
 }
 
 static void review(struct schedule *s, int64_t now)
 {
-    size_t total = s->count + (s->wild ? VISITS_SEEN_MAX : 0), some = total / REVIEW_ROUNDS + 1, i;
+    size_t total = s->count + (s->wild ? TRAFFIC_MAX : 0), some = total / REVIEW_ROUNDS + 1, i;
     struct next_hop hop;
 
     if (some < REVIEW_LEAST)
@@ -191,7 +191,7 @@ static void add_targets(struct schedule *s, const struct connector *c)
             s->targets = mem_grow(s->targets, s->count + REVIEW_LEAST, sizeof(*s->targets));
         s->targets[s->count++] = (struct target){ .connector = c, .index = i };
     }
-    s->wild |= visits_by_traffic(c);
+    s->wild |= traffic_names(c);
 }
 
 /* Today's rules, if they are not those that we go by. */
@@ -260,7 +260,7 @@ static void send_out(struct schedule *s, int64_t now)
     engine_has_asked(e);
 }
 
-/* Until the next round, or until somebody wakes us; false: stop. Without anybody to visit, or to forget, there are no rounds. */
+/* Until the next round, or until somebody wakes us; false: stop. Without anybody to visit or to forget there are no rounds. */
 static bool rest(struct schedule *s)
 {
     int64_t until = clock_ms() + ROUND_MS;
@@ -324,7 +324,8 @@ static void show_host(struct engine *e, const struct connector *c, const struct 
     }
 }
 
-static size_t show_hop(struct engine *e, const struct connector *c, const struct next_hop *hop, struct engine_visit ret[], size_t room)
+static size_t show_hop(struct engine *e, const struct connector *c, const struct next_hop *hop, struct engine_visit ret[],
+                       size_t room)
 {
     struct evidence *found = known_of(e, hop);
     const struct evidence_host *hosts;
@@ -354,8 +355,8 @@ size_t engine_visits(struct engine *e, const struct connector *c, struct engine_
         if (name_at(c, i, &hop))
             count += show_hop(e, c, &hop, ret + count, room - count);
     }
-    for (i = 0; i < VISITS_SEEN_MAX && count < room && visits_by_traffic(c); i++) {
-        if (visits_seen(e->visits, i, clock_ms(), &hop, &name) && strcmp(name, c->name) == 0)
+    for (i = 0; i < TRAFFIC_MAX && count < room && traffic_names(c); i++) {
+        if (traffic_at(e->traffic, i, clock_ms(), &hop, &name) && strcmp(name, c->name) == 0)
             count += show_hop(e, c, &hop, ret + count, room - count);
         free(take(name));
     }

@@ -48,8 +48,8 @@ struct evidence *engine_seen(struct engine *e, const struct connector *c, const 
 
     if (c->probe == PROBING_OFF || c->is_default)
         return found;
-    if (!hop->literal && visits_by_traffic(c))
-        visits_traffic(e->visits, c, hop, clock_ms());
+    if (!hop->literal && traffic_names(c))
+        traffic_note(e->traffic, c, hop, clock_ms());
     if (c->probe != PROBING_REQUIRE || c->smtp_dane == MODE_NONE || !mismatches(e, hop, found, &why))
         return found;
     mismatch = evidence_mismatch(found, why.text);

@@ -5,10 +5,9 @@
  *                      '── visits_due(), once nobody has wanted it for long ──► gone
  *
  * 1. A host that is open is never forgotten, and nobody else takes it off.
- * 2. Whoever judges takes a reference to the chain and lets go of the lock; the judgement is kept with the number of the visit that
- *    it is of, so that it never outlives it.
- * 3. Hosts, judgements of each, octets of chains and places for traffic have ceilings. What lies past them is unknown, and so decides
- *    nothing.
+ * 2. Whoever judges takes a reference to the chain and lets go of the lock; the judgement is kept with the number of the visit
+ *    that it is of, so that it never outlives it.
+ * 3. Hosts, judgements of each and octets of chains have ceilings. What lies past them is unknown, and so decides nothing.
  */
 #include "engine/visits.h"
 
@@ -32,8 +31,6 @@ enum {
     SECOND_MS = 1000,
     DAY_S = 24 * 3600, DAY_MS = DAY_S * SECOND_MS,
     EXPIRES_SOON_S = 14 * DAY_S,
-    SEEN_MS = 3600 * SECOND_MS,
-    SEEN_STEPS = 8,
     ABOUT_SIZE = 100,
 };
 
@@ -65,13 +62,6 @@ struct place {
     int64_t told, told_expiry;
 };
 
-/* A next hop with traffic of late. */
-struct seen {
-    struct next_hop hop;
-    char *connector;                    /* NULL: empty */
-    int64_t at;
-};
-
 struct visits {
     const struct settings *set;         /* frozen */
     struct mutex lock;
@@ -81,7 +71,6 @@ struct visits {
     uint64_t made[VISIT_STATES] GUARDED_BY(lock), failures[PROOF_NAMES + 1] GUARDED_BY(lock);
     bool full GUARDED_BY(lock);         /* some host was left out since the rules changed */
     int64_t told_full GUARDED_BY(lock);
-    struct seen seen[VISITS_SEEN_MAX] GUARDED_BY(lock);
 };
 
 struct visit_host visit_host_of(const struct next_hop *hop, const char *name)
@@ -128,8 +117,6 @@ void visits_free(struct visits *v)
             place_free(p);
         }
     }
-    for (i = 0; i < VISITS_SEEN_MAX; i++)
-        free(v->seen[i].connector);
     mutex_done(&v->lock);
     free(v);
 }
@@ -198,7 +185,8 @@ static struct place *place_locked(struct visits *v, const struct visit_host *hos
     return *at;
 }
 
-bool visits_want(struct visits *v, const struct visit_host *host, bool demanded, const char *about, int64_t now, int64_t first)
+bool visits_want(struct visits *v, const struct visit_host *host, bool demanded, const char *about, int64_t now,
+                 int64_t first)
 {
     bool is_new = false, say_full = false;
     struct place *p;
@@ -220,7 +208,8 @@ bool visits_want(struct visits *v, const struct visit_host *host, bool demanded,
     }
     mutex_unlock(&v->lock);
     if (say_full)
-        log_warning("probe: more than %d hosts are to be visited; %s and others are left out", VISITS_HOSTS_MAX, host->name.name);
+        log_warning("probe: more than %d hosts are to be visited; %s and others are left out", VISITS_HOSTS_MAX,
+                    host->name.name);
     return is_new;
 }
 
@@ -246,8 +235,8 @@ static bool forgotten(const struct visits *v, const struct place *p, int64_t now
 }
 
 /* Goes through one bucket; returns how many hosts were taken off. */
-static size_t sift_locked(struct visits *v, struct place **at, int64_t now, struct visit_host ret[], size_t room, bool *ret_more)
-    HOLDING(v->lock)
+static size_t sift_locked(struct visits *v, struct place **at, int64_t now, struct visit_host ret[], size_t room,
+                          bool *ret_more) HOLDING(v->lock)
 {
     size_t count = 0;
     struct place *p;
@@ -350,7 +339,7 @@ static uint64_t fold_names(uint64_t hash, const char *const *names, size_t count
     return hash;
 }
 
-/* The names only matter where a record names an authority (RFC 7671 5.1), so that one judgement serves all domains of a host. */
+/* Names only matter where a record names an authority (RFC 7671 5.1), so that one judgement serves all domains of a host. */
 static uint64_t hash_of_records(uint64_t hash, const struct visit_demand *d)
 {
     bool by_name = false;
@@ -429,7 +418,8 @@ static void keep_locked(struct visits *v, struct place *p, uint64_t demand, enum
 }
 
 /* What is kept of the place's latest visit; false: it is yet to be judged. */
-static bool read_locked(struct visits *v, struct place *p, uint64_t demand, int64_t now, struct visits_word *ret) HOLDING(v->lock)
+static bool read_locked(struct visits *v, struct place *p, uint64_t demand, int64_t now, struct visits_word *ret)
+    HOLDING(v->lock)
 {
     struct standing *s = find_standing(p, demand);
 
@@ -651,59 +641,4 @@ void visits_count(struct visits *v, struct visit_counts *ret)
         }
     }
     mutex_unlock(&v->lock);
-}
-
-/* Traffic */
-
-bool visits_by_traffic(const struct connector *c)
-{
-    size_t i;
-
-    for (i = 0; c->smart_host_count == 0 && i < c->recipient_count; i++) {
-        if (c->recipients[i].kind == PATTERN_BELOW || c->recipients[i].kind == PATTERN_EVERYONE)
-            return true;
-    }
-    return false;
-}
-
-void visits_traffic(struct visits *v, const struct connector *c, const struct next_hop *hop, int64_t now)
-{
-    uint64_t parts[] = { hash_text(c->name), hash_bytes(hop->host.name, hop->host.length), hop->port };
-    size_t start = hash_bytes(parts, sizeof(parts)) % VISITS_SEEN_MAX, i;
-    struct seen *s, *free_one = NULL, *found = NULL;
-    char *old = NULL;
-
-    mutex_lock(&v->lock);
-    for (i = 0; i < SEEN_STEPS && found == NULL; i++) {
-        s = &v->seen[(start + i) % VISITS_SEEN_MAX];
-        if (s->connector == NULL || now - s->at > SEEN_MS)
-            free_one = free_one == NULL ? s : free_one;
-        if (s->connector != NULL && strcmp(s->connector, c->name) == 0 && s->hop.port == hop->port &&
-            domain_equal(&s->hop.host, &hop->host))
-            found = s;
-    }
-    if (found != NULL) {
-        found->at = now;
-    } else if (free_one != NULL) {
-        old = free_one->connector;
-        *free_one = (struct seen){ .hop = *hop, .connector = mem_text(c->name), .at = now };
-    }
-    mutex_unlock(&v->lock);
-    free(old);
-}
-
-bool visits_seen(struct visits *v, size_t index, int64_t now, struct next_hop *ret, char **ret_connector)
-{
-    const struct seen *s;
-    bool found;
-
-    mutex_lock(&v->lock);
-    s = &v->seen[index];
-    found = s->connector != NULL && now - s->at <= SEEN_MS;
-    if (found) {
-        *ret = s->hop;
-        *ret_connector = mem_text(s->connector);
-    }
-    mutex_unlock(&v->lock);
-    return found;
 }

@@ -25,16 +25,17 @@ struct visits *visits_new(const struct settings *set);      /* set is borrowed *
 void visits_free(struct visits *v);                         /* all visits must have landed */
 
 /*
- * The host is visited from now on, until nobody has wanted it for a while. demanded: something depends on what it shows; about: a
- * connector that wants it, for the log. first: how long after now a new host's first visit is due. Returns whether it is a new
- * one; where there is no room it is left out.
+ * The host is visited from now on, until nobody has wanted it for a while. demanded: something depends on what it shows;
+ * about: a connector that wants it, for the log. first: how long after now a new host's first visit is due. Returns whether it
+ * is a new one; where there is no room it is left out.
  */
-bool visits_want(struct visits *v, const struct visit_host *host, bool demanded, const char *about, int64_t now, int64_t first);
+bool visits_want(struct visits *v, const struct visit_host *host, bool demanded, const char *about, int64_t now,
+                 int64_t first);
 /* The rules are others: nobody wants any host, until somebody does again. */
 void visits_want_none(struct visits *v, int64_t now);
 /*
- * Takes up to room hosts off that are due; each must be landed. Not more than probe.concurrency are under way. ret_more: others are
- * due, too. Forgets hosts that nobody has wanted for long.
+ * Takes up to room hosts off that are due; each must be landed. Not more than probe.concurrency are under way. ret_more:
+ * others are due, too. Forgets hosts that nobody has wanted for long.
  */
 size_t visits_due(struct visits *v, int64_t now, struct visit_host ret[], size_t room, bool *ret_more);
 /* The visit has ended; takes its chain. */
@@ -60,13 +61,5 @@ void visits_tell(struct visits *v, const struct visit_host *host, const struct v
 /* Whether there is nothing to know, nor to forget. */
 bool visits_none(struct visits *v);
 void visits_count(struct visits *v, struct visit_counts *ret);
-
-/* Whether there are next hops that only its mail names. */
-bool visits_by_traffic(const struct connector *c);
-/* Mail of the connector goes there now. Bounded: where there is no room it is forgotten. */
-void visits_traffic(struct visits *v, const struct connector *c, const struct next_hop *hop, int64_t now);
-enum { VISITS_SEEN_MAX = 1024 };
-/* One of VISITS_SEEN_MAX places for next hops with traffic of late; false: it is empty. Gives the connector's name. */
-bool visits_seen(struct visits *v, size_t index, int64_t now, struct next_hop *ret, char **ret_connector);
 
 #endif

@@ -143,7 +143,8 @@ static void judge_seen(const struct visit *v, const struct visit_demand *d, X509
     }
 }
 
-void visit_judge(const struct visit *v, const struct visit_demand *d, X509_STORE *trust, int64_t now, struct visit_judgement *ret)
+void visit_judge(const struct visit *v, const struct visit_demand *d, X509_STORE *trust, int64_t now,
+                 struct visit_judgement *ret)
 {
     *ret = (struct visit_judgement){ .mark = VISIT_OPEN };
     switch (v->state) {

@@ -80,7 +80,8 @@ void visit_demands(const struct connector *c, const struct evidence_host *host, 
                    struct visit_demand *ret_dane, struct visit_demand *ret_other);
 
 /* trust: authorities, or NULL: there are none. now: wall seconds. Any thread. */
-void visit_judge(const struct visit *v, const struct visit_demand *d, X509_STORE *trust, int64_t now, struct visit_judgement *ret);
+void visit_judge(const struct visit *v, const struct visit_demand *d, X509_STORE *trust, int64_t now,
+                 struct visit_judgement *ret);
 
 /* `match` and `mismatch`, or `valid` and `invalid`; NULL where nobody can tell. */
 const char *visit_dane_word(enum visit_mark m);

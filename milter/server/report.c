@@ -321,9 +321,9 @@ static void add_reason(struct text *to, const char *what, const char *why, const
 /* null: nobody wants any. */
 static json_t *probe_item(const struct visit_counts *now)
 {
+    size_t away = now->latest[VISIT_UNREACHABLE] + now->latest[VISIT_REFUSED] + now->latest[VISIT_TLS_FAILED], i;
     uint64_t made = 0;
     json_t *item;
-    size_t i;
 
     if (now->hosts == 0)
         return json_null();
@@ -332,8 +332,7 @@ static json_t *probe_item(const struct visit_counts *now)
     item = json_object();
     json_object_set_new(item, "hosts", json_integer((json_int_t)now->hosts));
     json_object_set_new(item, "failing", json_integer((json_int_t)now->failing));
-    json_object_set_new(item, "out_of_reach", json_integer((json_int_t)(now->latest[VISIT_UNREACHABLE] + now->latest[VISIT_REFUSED] +
-                                                                       now->latest[VISIT_TLS_FAILED])));
+    json_object_set_new(item, "out_of_reach", json_integer((json_int_t)away));
     json_object_set_new(item, "expiring", json_integer((json_int_t)now->expiring));
     json_object_set_new(item, "first_expiry", report_time(now->first_expiry));
     json_object_set_new(item, "visits", json_integer((json_int_t)made));

@@ -14,7 +14,8 @@ HALF = {"deadmx": ("mx1", None), "firststale": ("mx1", "mismatch")}     # the fi
 
 
 def settings(lab, **more):
-    return {"probe": {"interval": f"{INTERVAL}s", "timeout": "5s"}, "sts": {"ca_file": lab.authority.ca_file, "timeout": "3s"}, **more}
+    return {"probe": {"interval": f"{INTERVAL}s", "timeout": "5s"},
+            "sts": {"ca_file": lab.authority.ca_file, "timeout": "3s"}, **more}
 
 
 def checked(lab, partners):

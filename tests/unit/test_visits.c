@@ -1,4 +1,4 @@
-/* Visits: when each host is due, what is kept, and what that says to decisions. Time is ours, the resolver and the hosts are scripted. */
+/* Visits: when each host is due, what is kept, what that says to decisions. Time is ours, resolver and hosts are scripted. */
 #include "engine/visits.h"
 
 #include "base/clock.h"
@@ -398,7 +398,7 @@ static void certificates_have_a_ceiling_together(void **state)
 static void traffic_has_a_ceiling_and_grows_old(void **state)
 {
     struct connector c = { .name = "Everyone" };
-    struct visits *v = visits_new(&plain);
+    struct traffic *t = traffic_new();
     int64_t now = clock_ms();
     struct next_hop hop;
     char name[64], *connector;
@@ -408,20 +408,20 @@ static void traffic_has_a_ceiling_and_grows_old(void **state)
     for (i = 0; i < 5000; i++) {
         snprintf(name, sizeof(name), "d%zu.example", i);
         assert_true(next_hop_parse(name, &hop, NULL));
-        visits_traffic(v, &c, &hop, now);
-        visits_traffic(v, &c, &hop, now);
+        traffic_note(t, &c, &hop, now);
+        traffic_note(t, &c, &hop, now);
     }
-    for (i = 0; i < VISITS_SEEN_MAX; i++) {
-        if (!visits_seen(v, i, now, &hop, &connector))
+    for (i = 0; i < TRAFFIC_MAX; i++) {
+        if (!traffic_at(t, i, now, &hop, &connector))
             continue;
         assert_string_equal(connector, "Everyone");
         free(connector);
         seen++;
     }
-    assert_in_range(seen, VISITS_SEEN_MAX / 2, VISITS_SEEN_MAX);
-    for (i = 0; i < VISITS_SEEN_MAX; i++)
-        assert_false(visits_seen(v, i, now + 3601 * MS, &hop, &connector));
-    visits_free(v);
+    assert_in_range(seen, TRAFFIC_MAX / 2, TRAFFIC_MAX);
+    for (i = 0; i < TRAFFIC_MAX; i++)
+        assert_false(traffic_at(t, i, now + 3601 * MS, &hop, &connector));
+    traffic_free(t);
 }
 
 static void tell_of(struct visits *v, struct visit_host host, int64_t now)
