@@ -109,7 +109,8 @@ static void refuse(struct gate_ask *g)
         reply_words(g->best.reason, g->best.why.text, &reply);
     else
         mail_ask_reply(ask, hop_at(g, g->best_at), &reply);
-    fallbacks_note(ask->walk.engine->fallbacks, ask->connector, &ask->decision);
+    if (g->best.outcome != GATE_UNSEEN)                 /* that is a passing trouble */
+        fallbacks_note(ask->walk.engine->fallbacks, ask->connector, &ask->decision);
     if (mail_ask_is_over(ask) && is_final(g))
         reply_give_up(g->best.reason, ask->connector, &reply);
     if (*reply.code == '5')
