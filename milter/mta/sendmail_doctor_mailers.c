@@ -1,12 +1,13 @@
 #include "mta/sendmail_doctor_checks.h"
 
 #include "base/memory.h"
+#include "policy/roads.h"
 
 #include <string.h>
 
 /* The mailers that the route map names: SMTP over the network, where danelawd's gate is asked before each recipient. */
 
-#define OURS "danesmtp"
+#define OURS ROAD_SENDMAIL
 
 static void check_flags(struct sendmail_doctor *d, const struct sendmail_line *line)
 {
@@ -37,8 +38,8 @@ static void check_mailer(struct sendmail_doctor *d, const char *name)
 
     if (line == NULL) {
         sendmail_find(d, DOCTOR_HOLD, NULL,
-                      sendmail_say(d, "there is no mailer %s, to which danelawd sends mail, so that Sendmail returns it", name),
-                      fix);
+                      sendmail_say(d, "there is no mailer %s, by which danelawd sends mail, so that Sendmail returns it",
+                                   name), fix);
     } else if (program == NULL || strcmp(program, "[IPC]") != 0) {
         sendmail_find(d, DOCTOR_LEAK, line,
                       sendmail_say(d, "%s is no SMTP over the network (P=%.100s), so that nothing asks danelawd's gate",

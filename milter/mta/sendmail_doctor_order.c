@@ -113,8 +113,8 @@ static void check_names(struct sendmail_doctor *d, const struct both *b)
     }
     if (!any)
         sendmail_find(d, DOCTOR_HOLD, NULL,
-                      "Sendmail doesn't say whose certificate it wants to see (SNI), so that a partner with several may show "
-                      "a wrong one, and mail waits", "R$*\t$@ \"servername=hostname\" in Stls_clt_features");
+                      "Sendmail doesn't say whose certificate it wants to see (SNI), so that a partner with several may "
+                      "show a wrong one, and mail waits", "R$*\t$@ \"servername=hostname\" in Stls_clt_features");
 }
 
 static bool is_own(const char *ruleset)

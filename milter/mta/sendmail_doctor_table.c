@@ -119,7 +119,7 @@ static void add_missing(const struct sendmail_doctor *d, const struct found *f, 
     }
 }
 
-/* The index is what Sendmail reads: each mandatory connector's recipients are in it. */
+/* The index is what Sendmail reads: the recipients of all whose mail must wait are in it. */
 static void check_present(struct sendmail_doctor *d, char *lines)
 {
     struct found f = { .count = 0 };
@@ -133,12 +133,12 @@ static void check_present(struct sendmail_doctor *d, char *lines)
     for (i = 0; i < ruleset_count(d->rules); i++) {
         const struct connector *c = ruleset_at(d->rules, i);
 
-        if (!c->test_mode && connector_is_mandatory(c))
+        if (!c->test_mode && sendmail_table_must_wait(c))
             add_missing(d, &f, c, &missing);
     }
     if (missing.count > 0)
         sendmail_find_at(d, DOCTOR_LEAK, wanted_path(d),
-                         sendmail_say(d, "mandatory connectors' recipients are not in the map: %s",
+                         sendmail_say(d, "recipients whose mail must wait for danelawd are not in the map: %s",
                                       doctor_keys_give(d->report, &missing)), rewrite);
     text_done(&missing.text);
     free(f.keys);

@@ -2,6 +2,8 @@
 
 #include "base/memory.h"
 #include "mta/sendmail_doctor_maps.h"
+#include "mta/sendmail_table.h"
+#include "policy/roads.h"
 
 #include <string.h>
 
@@ -14,7 +16,7 @@
 /* Whether danelawd says where the mail goes, and not the MTA. */
 static bool has_road(const struct connector *c)
 {
-    return connector_is_mandatory(c) || c->smart_host_count > 0 || *c->route->next_hop != '\0' || c->fallback != NULL;
+    return sendmail_table_must_wait(c) || c->fallback != NULL || strcmp(c->route->transport, ROAD_SENDMAIL) != 0;
 }
 
 static bool has_hosts(const struct connector *c)

@@ -26,8 +26,7 @@ enum word { WORD_NONE = 0, WORD_NAMED, WORD_ROAD, WORD_MANDATORY };
 
 static const char *const words[] = { [WORD_NAMED] = "named", [WORD_ROAD] = "road", [WORD_MANDATORY] = "mandatory" };
 
-/* Whether it must not go the MTA's own way while nobody answers. */
-static bool must_wait(const struct connector *c)
+bool sendmail_table_must_wait(const struct connector *c)
 {
     bool floored = tls_strength(c->tls) >= tls_strength(TLS_ENCRYPT);
 
@@ -36,7 +35,7 @@ static bool must_wait(const struct connector *c)
 
 static enum word word_of(const struct connector *c)
 {
-    if (must_wait(c))
+    if (sendmail_table_must_wait(c))
         return WORD_MANDATORY;
     if (c->fallback != NULL || strcmp(c->route->transport, ROAD_SENDMAIL) != 0)
         return WORD_ROAD;

@@ -12,4 +12,7 @@
 /* The map's text: one line a key, sorted. Pure. */
 void sendmail_table_render(const struct ruleset *rules, const struct tables_own *own, struct text *ret);
 
+/* Whether a connector's mail must not go the MTA's own way while nobody answers: `mandatory` in the map. Pure. */
+bool sendmail_table_must_wait(const struct connector *c);
+
 #endif

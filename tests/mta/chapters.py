@@ -19,3 +19,4 @@ import probe                    # noqa: F401
 import load                     # noqa: F401
 import life                     # noqa: F401
 import sendmail_states          # noqa: F401
+import sendmail_doctor          # noqa: F401

@@ -512,7 +512,7 @@ static void a_recipient_that_the_map_lacks_is_found(void **state)
     (void)state;
     clinic_open(&c);
     site_write(&c.site, "state/sendmail/mandatory.db", "bank.example\tmandatory\n.bank.example\tnamed\n");
-    expect_one(&c, DOCTOR_LEAK, "state/sendmail/mandatory", "not in the map: .bank.example, al@user.example");
+    expect_one(&c, DOCTOR_LEAK, "state/sendmail/mandatory", "are not in the map: .bank.example, al@user.example");
     clinic_close(&c);
 }
 
