@@ -76,10 +76,46 @@ static bool is_said(const struct sendmail_doctor *d, size_t before)
     return false;
 }
 
+/* The third word of `A=TCP $h 587`. */
+static unsigned port_of(const struct sendmail_doctor *d, const struct sendmail_line *line)
+{
+    const char *words = sendmail_equate(d, line, 'A'), *word = NULL;
+    size_t i;
+
+    for (i = 0; i < 3 && words != NULL; i++)
+        word = sendmail_word(d, &words);
+    if (word == NULL || strcmp(word, "smtp") == 0)
+        return 25;
+    return strcmp(word, "submission") == 0 ? 587 : (unsigned)strtoul(word, NULL, 10);
+}
+
+/* A route's answer has no port: the mailer has it, or mail ends up elsewhere. */
+static void check_port(struct sendmail_doctor *d, const struct connector *c)
+{
+    const struct sendmail_line *line = sendmail_line_of(d, 'M', c->route->transport);
+    unsigned port;
+    size_t i;
+
+    for (i = 0; line != NULL && i < c->smart_host_count; i++) {
+        port = c->smart_hosts[i].port;
+        if (port_of(d, line) == port)
+            continue;
+        sendmail_find(d, DOCTOR_HOLD, line,
+                      sendmail_say(d, "%s leads to port %u, but connector \"%.100s\" names port %u of %s",
+                                   c->route->transport, port_of(d, line), c->name, port, c->smart_hosts[i].host.name),
+                      sendmail_say(d, "a mailer with A=TCP $h %u, and a route with it for this connector", port));
+        return;
+    }
+}
+
 void sendmail_check_mailers(struct sendmail_doctor *d)
 {
     size_t i;
 
+    for (i = 0; i < ruleset_count(d->rules); i++) {
+        if (!ruleset_at(d->rules, i)->test_mode)
+            check_port(d, ruleset_at(d->rules, i));
+    }
     for (i = 0; i < ruleset_route_count(d->rules); i++) {
         const struct route *route = ruleset_route_at(d->rules, i);
 

@@ -34,6 +34,18 @@ static void check_clear(struct sendmail_doctor *d)
                       "define(`confTLS_FALLBACK_TO_CLEAR', `false')dnl");
 }
 
+/* All connections, whoever they are for. */
+static void check_only_to(struct sendmail_doctor *d)
+{
+    const struct sendmail_line *line;
+    const char *value = sendmail_option(d, "ConnectOnlyTo", &line);
+
+    if (*value != '\0')
+        sendmail_find(d, DOCTOR_HOLD, line,
+                      sendmail_say(d, "all connections go to %.200s, which is no partner's host, so that mail that must be "
+                                   "authenticated waits", value), "take confCONNECT_ONLY_TO out of sendmail.mc");
+}
+
 /* Hosts that are asked where a partner's own can't be reached: none of the partner's. */
 static void check_spare_hosts(struct sendmail_doctor *d)
 {
@@ -145,6 +157,7 @@ void sendmail_check_options(struct sendmail_doctor *d)
 {
     check_fingerprint(d);
     check_clear(d);
+    check_only_to(d);
     check_spare_hosts(d);
     check_return(d);
     check_client(d);

@@ -199,6 +199,17 @@ static void clinic_close(struct clinic *c)
     site_close(&c->site);
 }
 
+/* More lines in the generated map. */
+static void write_map(struct clinic *c, const char *more)
+{
+    struct text map;
+
+    text_init(&map, 65536);
+    text_print(&map, "%s%s", mandatory, more);
+    site_write(&c->site, "state/sendmail/mandatory.db", text_words(&map));
+    text_done(&map);
+}
+
 /* Another text in place of the first such one; "" as `from`: behind all others. */
 static void change(struct clinic *c, const char *from, const char *to)
 {
@@ -341,6 +352,7 @@ static const struct {
     { "", "O FallbackSmartHost=spare.example\n", DOCTOR_HINT, "sendmail.cf:", "spare.example" },
     { "queuereturn=5d", "queuereturn=12h", DOCTOR_HOLD, "sendmail.cf:", "after 12h" },
     { "#O Timeout.queuereturn.urgent=2d", "O Timeout.queuereturn.urgent=1h", DOCTOR_HOLD, "sendmail.cf:", "after 1h" },
+    { "", "O ConnectOnlyTo=192.0.2.1\n", DOCTOR_HOLD, "sendmail.cf:", "192.0.2.1" },
     { "", "O ClientPortOptions=Family=inet, M=S\n", DOCTOR_HOLD, "sendmail.cf:", "never encrypts" },
     { "", "O BROKEN=1\n", DOCTOR_HOLD, "sendmail.cf:", "unknown option" },
     /* ways */
@@ -421,6 +433,29 @@ static void a_connectors_smart_host_is_silent(void **state)
     rules_smart_hosts(c.rules, more, "[smart.example]");
     change(&c, "DS\n", "DSsmart.example\n");
     site_write(&c.site, "etc/mailertable.db", "bank.example\tesmtp:[smart.example]\n");
+    expect_silence(&c);
+    clinic_close(&c);
+}
+
+/* Sendmail's mailers have the port, hosts have none. */
+static void another_port_wants_a_mailer_of_its_own(void **state)
+{
+    struct connector *more;
+    struct clinic c;
+
+    (void)state;
+    clinic_open(&c);
+    more = add(&c, "Port", MODE_MANDATORY, "port.example");
+    rules_smart_hosts(c.rules, more, "[smart.example]:587");
+    write_map(&c, "port.example\tmandatory\n");
+    expect_one(&c, DOCTOR_HOLD, "sendmail.cf:", "danesmtp leads to port 25, but connector \"Port\" names port 587");
+    clinic_close(&c);
+
+    clinic_open(&c);
+    more = add(&c, "Port", MODE_MANDATORY, "port.example");
+    rules_smart_hosts(c.rules, more, "[smart.example]:587");
+    write_map(&c, "port.example\tmandatory\n");
+    change(&c, "T=DNS/RFC822/SMTP,\n\t\tA=TCP $h", "T=DNS/RFC822/SMTP,\n\t\tA=TCP $h 587");
     expect_silence(&c);
     clinic_close(&c);
 }
@@ -722,6 +757,7 @@ int main(void)
         cmocka_unit_test(every_change_is_found),
         cmocka_unit_test(a_smart_host_is_not_the_partners),
         cmocka_unit_test(a_connectors_smart_host_is_silent),
+        cmocka_unit_test(another_port_wants_a_mailer_of_its_own),
         cmocka_unit_test(mailertable_comes_after_roads_and_before_the_gate),
         cmocka_unit_test(a_mailertable_that_cannot_be_listed_is_said),
         cmocka_unit_test(maps_that_cannot_be_read_are_said),
