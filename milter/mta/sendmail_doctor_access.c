@@ -82,5 +82,5 @@ void sendmail_check_access(struct sendmail_doctor *d)
     if (sendmail_map_list(d, &map, &lines, &why))
         check_entries(d, &map, lines);
     else
-        sendmail_map_unread(d, &map, &why);
+        sendmail_map_unread(d, &map, &why, NULL);
 }

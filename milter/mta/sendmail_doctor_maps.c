@@ -53,14 +53,20 @@ bool sendmail_map_find(const struct sendmail_doctor *d, const char *name, struct
     return true;
 }
 
-static bool list_index(const struct sendmail_doctor *d, const struct sendmail_map *map, char **ret, struct fault *why)
+static bool find_makemap(const struct sendmail_doctor *d, struct makemap *ret, struct fault *why)
 {
     struct settings set = *d->set;
-    struct makemap makemap;
 
     if (strcmp(set.tables.mta, "sendmail") != 0)
         set.tables.postmap = "";    /* another MTA's program */
-    return makemap_find(&set, &makemap, why) && makemap_list(&makemap, map->type, map->place, ret, why);
+    return makemap_find(&set, ret, why);
+}
+
+static bool list_index(const struct sendmail_doctor *d, const struct sendmail_map *map, char **ret, struct fault *why)
+{
+    struct makemap makemap;
+
+    return find_makemap(d, &makemap, why) && makemap_list(&makemap, map->type, map->place, ret, why);
 }
 
 /* -k and -v, that swap columns, are for other files than the MTA's own. */
@@ -116,16 +122,19 @@ bool sendmail_map_list(const struct sendmail_doctor *d, const struct sendmail_ma
     return true;
 }
 
-void sendmail_map_unread(struct sendmail_doctor *d, const struct sendmail_map *map, const struct fault *why)
+void sendmail_map_unread(struct sendmail_doctor *d, const struct sendmail_map *map, const struct fault *why,
+                         const char *fix)
 {
     bool text = strcmp(map->type, "text") == 0;
+    struct makemap makemap;
 
-    if (geteuid() != 0)
+    if (geteuid() != 0 || (!text && !find_makemap(d, &makemap, NULL)))
         sendmail_unread(d, sendmail_say(d, "%s", why->text));
     else
         sendmail_find(d, DOCTOR_HOLD, map->line,
                       sendmail_say(d, "the map can't be read, and Sendmail needs it, too: %s", why->text),
-                      text ? map->place : sendmail_say(d, "makemap %s %s < %s", map->type, map->place, map->place));
+                      fix != NULL ? fix : text ? map->place : sendmail_say(d, "makemap %s %s < %s", map->type, map->place,
+                                                                           map->place));
 }
 
 bool sendmail_map_next(char **cursor, const char **ret_key, const char **ret_value)

@@ -21,8 +21,9 @@ bool sendmail_map_is_listable(const struct sendmail_map *map);
 /* All that a map has, as lines `key<TAB>value`, keys in lower case; gives them. false: it can't be listed. */
 bool sendmail_map_list(const struct sendmail_doctor *d, const struct sendmail_map *map, char **ret, struct fault *why);
 
-/* Says that it couldn't be. */
-void sendmail_map_unread(struct sendmail_doctor *d, const struct sendmail_map *map, const struct fault *why);
+/* Says that it couldn't be; fix: NULL for one that the site makes itself. */
+void sendmail_map_unread(struct sendmail_doctor *d, const struct sendmail_map *map, const struct fault *why,
+                         const char *fix);
 /* The next entry of such a list; both are borrowed. false: the end. */
 bool sendmail_map_next(char **cursor, const char **ret_key, const char **ret_value);
 

@@ -161,9 +161,7 @@ static void check_index(struct sendmail_doctor *d, const struct sendmail_map *ma
                          sendmail_say(d, "%s: %s; without it all mail for other domains waits", path, strerror(errno)),
                          rewrite);
     } else if (!sendmail_map_list(d, map, &lines, &why)) {
-        sendmail_find_at(d, DOCTOR_HOLD, map->place,
-                         sendmail_say(d, "the map can't be read, and all mail for other domains waits: %s", why.text),
-                         rewrite);
+        sendmail_map_unread(d, map, &why, rewrite);
     } else {
         check_present(d, lines);
         d->has_map = true;

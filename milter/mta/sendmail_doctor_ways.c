@@ -79,7 +79,7 @@ static void check_mailertable(struct sendmail_doctor *d)
     else if (sendmail_map_list(d, &map, &lines, &why))
         check_entries(d, &map, lines);
     else
-        sendmail_map_unread(d, &map, &why);
+        sendmail_map_unread(d, &map, &why, NULL);
 }
 
 /* DS: SMART_HOST and nullclient. */
