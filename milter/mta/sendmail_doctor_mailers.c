@@ -54,6 +54,8 @@ bool sendmail_is_used(const struct sendmail_doctor *d, const struct route *route
 {
     size_t i;
 
+    if (strcmp(d->set->tables.mta, "sendmail") != 0)
+        return false;               /* the built-in routes are another MTA's, then */
     for (i = 0; i < ruleset_count(d->rules); i++) {
         const struct connector *c = ruleset_at(d->rules, i);
 

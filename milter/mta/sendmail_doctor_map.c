@@ -70,6 +70,7 @@ static void check_mailers(struct sendmail_doctor *d)
 {
     const char *const *members;
     struct doctor_keys missing;
+    const char *first = NULL;
     size_t count, i;
 
     if (!sendmail_cf_class(&d->cf, "{DanelawMailers}", &members, &count, NULL))
@@ -78,14 +79,16 @@ static void check_mailers(struct sendmail_doctor *d)
     for (i = 0; i < ruleset_route_count(d->rules); i++) {
         const struct route *route = ruleset_route_at(d->rules, i);
 
-        if (sendmail_is_used(d, route) && !has_member(members, count, route->transport))
+        if (sendmail_is_used(d, route) && !has_member(members, count, route->transport)) {
+            first = first == NULL ? route->transport : first;
             doctor_keys_add(&missing, route->transport);
+        }
     }
     if (missing.count > 0)
         sendmail_find_at(d, DOCTOR_HOLD, "sendmail.cf: class {DanelawMailers}",
                          sendmail_say(d, "the rules take no answer that names these mailers, though routes do; mandatory "
                                          "connectors' mail then waits: %s", doctor_keys_give(d->report, &missing)),
-                         sendmail_wanted(d, "define(`DANELAW_MAILERS'"));
+                         sendmail_say(d, "%s among the words of DANELAW_MAILERS, before danelaw.m4 is included", first));
     text_done(&missing.text);
 }
 

@@ -57,7 +57,7 @@ static bool find_makemap(const struct sendmail_doctor *d, struct makemap *ret, s
 {
     struct settings set = *d->set;
 
-    if (strcmp(set.tables.mta, "sendmail") != 0)
+    if (strcmp(set.tables.mta, "postfix") == 0)
         set.tables.postmap = "";    /* another MTA's program */
     return makemap_find(&set, ret, why);
 }

@@ -553,15 +553,12 @@ static void a_recipient_that_the_map_lacks_is_found(void **state)
 
 static void a_map_that_nobody_writes_is_found(void **state)
 {
-    struct doctor_report r;
     struct clinic c;
 
     (void)state;
     clinic_open(&c);
-    c.site.settings.tables.mta = "postfix";
-    examine(&c, "", &r);
-    assert_int_equal(count_of(&r, DOCTOR_LEAK, "danelaw.conf: tables.mta", "it is \"postfix\""), 1);
-    doctor_report_done(&r);
+    c.site.settings.tables.mta = "none";
+    expect_one(&c, DOCTOR_LEAK, "danelaw.conf: tables.mta", "it is \"none\"");
     clinic_close(&c);
 }
 
