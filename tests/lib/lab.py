@@ -233,6 +233,7 @@ class Lab:
 
     def _start_sendmail(self):
         aliases = [("postmaster", "root"), ("root", "al")]
+        aliases += [(f"list{n}", f":include:{ROOT}/sendmail/home/list{n}") for n in range(1, 5)]
         aliases += [(f"alias-{p.name}", f"by-alias@{p.domain}") for p in table.PARTNERS]
         virtual = [(f"virtual-{p.name}@sender.example", f"by-virtual@{p.domain}") for p in table.PARTNERS]
         self.sendmail.install(aliases=aliases, virtual=virtual)

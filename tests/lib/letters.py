@@ -25,6 +25,7 @@ class Letter:
     took: float = 0.0                   # seconds until the reply to RCPT
     queue_id: str = None
     silent: str = None                  # its fate where the MTA's log says nothing
+    logged: str = None                  # what the MTA's log calls the recipient, if something else
 
     def __str__(self):
         return f"{self.way}: <{self.sender}> to <{self.recipient}>"
@@ -38,7 +39,7 @@ class Letter:
         if self.way == "bounce":
             lab.mta.log.read()
             return [d for d in lab.mta.log.deliveries if d.to.lower() == self.recipient.lower()]
-        return lab.mta.log.fates(self.number, self.recipient)
+        return lab.mta.log.fates(self.number, self.logged or self.recipient)
 
     def copies(self, lab):
         """The partners' records of it."""
@@ -116,6 +117,8 @@ def _by_alias(lab, recipient, sender, kind, way):
     """The letter arrives at by-alias@ or by-virtual@ the partner, whatever local part was asked for."""
     partner = table.BY_DOMAIN[recipient.rpartition("@")[2]]
     letter = by_smtp(lab, f"{kind}-{partner.name}@sender.example", sender, way=way)
+    if kind == "virtual" and lab.at_work == "sendmail":
+        letter.logged = letter.recipient
     letter.recipient = f"by-{kind}@{partner.domain}"
     return letter
 
@@ -123,7 +126,7 @@ def _by_alias(lab, recipient, sender, kind, way):
 def by_bounce(lab, recipient, sender=""):
     """Mail from the recipient to nobody: Postfix returns it to the recipient."""
     letter = by_sendmail(lab, "nobody-here@sender.example", sender=f"b{uuid.uuid4().hex[:12]}-{recipient}")
-    return Letter("bounce", "", letter.sender, letter.number, letter.code, letter.reply)
+    return Letter("bounce", "", letter.sender, letter.number, 250, letter.reply)     # sendmail(8) may tell by its status
 
 
 WAYS = {"smtp": by_smtp, "smtp (queue client)": by_queue_client, "submission": by_submission,

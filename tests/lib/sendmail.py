@@ -30,7 +30,7 @@ LOG = ROOT + "/log/sendmail.log"
 MAILBOX = ROOT + "/mailbox"             # of every local user of the lab
 BIN = ROOT + "/bin"
 OURS = ROOT + "/sendmail"               # what is mounted over the machine's directories
-USERS = ("al", "bo", "forwarder")       # with homes below OURS/home
+USERS = ("al", "bo", "user1", "user2", "user3", "user4")    # with homes below OURS/home
 DEVICES = ("null", "zero", "full", "random", "urandom", "tty")
 
 # Debian's sendmail.mc, but for what slows down a client that sends many letters at once.
@@ -94,6 +94,8 @@ def unpack(directory):
 
 class Sendmail:
     """Configuration, control and queues of the lab's Sendmail."""
+
+    QUEUES = (QUEUE, CLIENT_QUEUE)
 
     def __init__(self):
         self.log = MailLog(LOG)
@@ -342,6 +344,15 @@ class Sendmail:
         done = subprocess.run(argv, input=message, capture_output=True, text=True, user=user, check=False,
                               cwd="/")
         return done.returncode, (done.stderr + done.stdout).strip()
+
+    @staticmethod
+    def forward(name, address):
+        """The .forward of user1 to user4, or the file that one of the aliases list1 to list4 includes."""
+        path = f"{OURS}/home/{name}" + ("/.forward" if name in USERS else "")
+        with open(path, "w", encoding="ascii") as out:
+            out.write(address + "\n")
+        if name in USERS:
+            shutil.chown(path, name, name)
 
     @staticmethod
     def mailbox(name):
