@@ -79,11 +79,11 @@ static const struct verb verbs[] = {
     { "tables", cli_tables, 0, 0, "tables [--check]",
       "write the MTA's tables now, or say whether they are current",
       "  --check         touch nothing; exit 1 if the tables are not what the configuration makes" },
-    { "setup", cli_setup, 1, 1, "setup postfix [--all]",
+    { "setup", cli_setup, 1, 1, "setup postfix|sendmail [--all]",
       "print the exact lines that the MTA's configuration needs",
-      "Makes sure that the table exists, then prints what belongs into main.cf and master.cf.\n"
-      "  --all           judge every destination, not only those of named connectors; outbound mail then waits\n"
-      "                  while the daemon is down" },
+      "Makes sure that the table exists, then prints what belongs into main.cf and master.cf, or into sendmail.mc.\n"
+      "  --all           Postfix: judge every destination, not only those of named connectors; outbound mail then\n"
+      "                  waits while the daemon is down" },
     { "doctor", cli_doctor, 1, 1, "doctor postfix|sendmail [--config-dir D]",
       "name every way past Danelaw in the MTA's configuration",
       "Reads the configuration that is in force, and says which line to change.\n"
@@ -92,7 +92,8 @@ static const struct verb verbs[] = {
     { "sweep", cli_sweep, 0, 0, "sweep [-n] [--mixed]",
       "bounce mail that has waited too long on Danelaw's roads",
       "As root, by a timer: returns deferred messages to their senders that are older than their connector's hold, where all\n"
-      "remaining recipients are held by their connector or wait for TLS that Postfix could not authenticate.\n"
+      "remaining recipients are held by their connector or wait for TLS that Postfix could not authenticate. Sendmail needs\n"
+      "none: its queue runs give up what danelawd has held for too long.\n"
       "  -n              only show what would be done\n"
       "  --mixed         also messages with other recipients left, who are all given up then\n"
       "Exit: 0 done, 1 not root, 75 Postfix can't be asked, or another sweep is under way." },

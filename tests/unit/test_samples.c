@@ -117,7 +117,7 @@ static bool is_path(const struct setting *known)
 static void every_commented_setting_is_its_preset_and_every_example_loads(void **state)
 {
     struct configuration *c = load_samples(
-        true, "./connectors.conf:32: connector \"Payroll to the tax office\": senders: the transport table can't see senders: "
+        true, "./connectors.conf:34: connector \"Payroll to the tax office\": senders: the transport table can't see senders: "
               "mail of every sender to these recipients travels the mandatory road; set milter.tag = true to loosen that for "
               "the others\n");
     struct configuration *bare = load_good("routes = { by-relay = { transport = \"by-relay\"; }; by-partner = { transport = \"by-partner\"; }; };");
