@@ -18,8 +18,10 @@ dnl #           knows the recipient, the host and the fingerprint of the certifi
 dnl #           For a mandatory recipient they ask already when the connection stands, before MAIL FROM: Sendmail
 dnl #           reports a refusal of LOCAL_TLS_RCPT with the worst status of the whole message, so that behind
 dnl #           another recipient's "User unknown" a deferral would become a bounce; that of LOCAL_TLS_SERVER is
-dnl #           what its text says.  Its price: this mailer leaves that host alone until the process ends; so in a
-dnl #           queue run, a message with one recipient is left to LOCAL_TLS_RCPT all the same.
+dnl #           what its text says.  Its price: the message's other recipients with the same MX hosts wait along
+dnl #           (until route, after five minutes, takes the one out that is held), and this mailer leaves the host
+dnl #           alone until the process ends; so in a queue run, a message with one recipient is left to
+dnl #           LOCAL_TLS_RCPT all the same.
 dnl #
 dnl # Both ask only for recipients that the generated map names (makemap hash; "danelaw tables" writes it):
 dnl #

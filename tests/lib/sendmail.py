@@ -411,7 +411,6 @@ class MailLog:
 
     LINE = re.compile(r"^\w+ +\d+ [\d:]+ (\S+?)\[(\d+)\]: (\w{14,}): (.*)$")
     FATE = re.compile(r"^to=(.*?), (?:ctladdr=.*?, )?delay=.*?, mailer=(\S+?),.*?dsn=([\d.]+),.*? stat=(.*)$")
-    STATUS = {"2": "sent", "4": "deferred", "5": "bounced"}
 
     def __init__(self, path):
         self.path, self.offset, self.rest = path, 0, ""
@@ -455,9 +454,10 @@ class MailLog:
         if mailer == "relay" and dsn[0] == "2" or status == "queued":   # only the beginning
             return
         relay = re.search(r", relay=(.*?), dsn=", text)
+        outcome = "sent" if status.startswith("Sent") else "bounced" if dsn[0] == "5" else "deferred"
         for one in to.split(","):
             entry = Delivery(time.time(), f"{program}/{mailer}", pid, queue_id, one.strip("<>"),
-                             relay and relay[1], dsn, self.STATUS[dsn[0]], status, None)
+                             relay and relay[1], dsn, outcome, status, None)
             self.deliveries.append(entry)
             self.by_queue_id[queue_id].append(entry)
 
