@@ -20,7 +20,7 @@ import time
 
 from namespace import ROOT, cover_directory, run
 
-PACKAGES = ("sendmail-bin", "sendmail-base", "sendmail-cf", "libwrap0", "liblockfile1")
+PACKAGES = ("sendmail-bin", "sendmail-base", "sendmail-cf")     # and the libraries that sendmail-bin names
 CACHE = "/var/cache/danelaw-lab/sendmail"
 HERE = os.path.dirname(os.path.abspath(__file__))
 RULES = os.path.abspath(os.path.join(HERE, "..", "..", "conf", "sendmail"))
@@ -75,19 +75,30 @@ def unpack(directory):
     new = directory + ".new"
     shutil.rmtree(new, ignore_errors=True)
     os.makedirs(new + "/debs")
-    for attempt in range(2):
-        done = subprocess.run(["apt-get", "-q", "download", *PACKAGES], cwd=new + "/debs", capture_output=True,
-                              text=True, check=False)
-        if done.returncode == 0:
-            break
-        if attempt == 0:                # the lists may be old, or not there yet
-            subprocess.run(["apt-get", "-q", "update"], capture_output=True, check=False)
-    else:
-        raise RuntimeError(f"Sendmail's packages cannot be fetched: {done.stderr.strip()}")
+    try:
+        download(new + "/debs", *PACKAGES)
+    except RuntimeError:                # the lists may be old, or not there yet
+        run("apt-get", "-q", "update")
+        download(new + "/debs", *PACKAGES)
+    program = glob.glob(new + "/debs/sendmail-bin_*.deb")[0]
+    missing = [name for name in re.findall(r"\blib[\w.+-]+", run("dpkg-deb", "-f", program, "Depends"))
+               if not installed(name)]
+    if missing:
+        download(new + "/debs", *missing)
     for package in glob.glob(new + "/debs/*.deb"):
         run("dpkg", "-x", package, new)
     shutil.rmtree(directory, ignore_errors=True)
     os.rename(new, directory)
+
+
+def download(directory, *packages):
+    run("apt-get", "-q", "download", *packages, cwd=directory)
+
+
+def installed(package):
+    done = subprocess.run(["dpkg-query", "-W", "-f", "${db:Status-Status}", package], capture_output=True, text=True,
+                          check=False)
+    return done.stdout == "installed"
 
 
 # --- inside
@@ -150,7 +161,8 @@ class Sendmail:
         shutil.copytree(self.packages + CONFIG, OURS + CONFIG, dirs_exist_ok=True)
         with open(OURS + "/etc/ld.so.conf.d/lab.conf", "w", encoding="ascii") as out:
             out.write("\n".join(sorted({os.path.dirname(os.path.realpath(p)) for p in
-                                        glob.glob(self.packages + "/usr/lib/*/*.so.*")})) + "\n")
+                                        glob.glob(self.packages + "/usr/lib/*/*.so.*")
+                                        + glob.glob(self.packages + "/lib/*/*.so.*")})) + "\n")
         for name in ("resolv.conf", "hosts"):           # the namespace's, which the new mount would hide
             ours = os.path.realpath(OURS + "/etc/" + name)
             if not ours.startswith(OURS):
