@@ -54,7 +54,7 @@ static void note_folders(const char *file, struct text *ret)
         return;
     while ((slash = strrchr(folder, '/')) != NULL && slash != folder) {
         *slash = '\0';
-        if (stat(folder, &about) == 0 && (about.st_mode & (S_IWGRP | S_IWOTH)) != 0 && (about.st_mode & S_ISVTX) == 0)
+        if (stat(folder, &about) == 0 && (about.st_mode & (S_IWGRP | S_IWOTH)) != 0)
             text_print(ret, "dnl note: others than its owner may write to %s, so that Sendmail takes nothing from there: "
                             "chmod go-w %s\n", folder, folder);
     }

@@ -520,6 +520,71 @@ static void only_looking_gives_nothing(void **state)
     config_report_done(&report);
 }
 
+#define SENDMAIL "tables = { mta = \"sendmail\"; };\n"
+
+static void sendmails_roads_are_one_mailer(void **state)
+{
+    static const char *const names[] = { "dane-mandatory", "sts-mandatory", "opportunistic" };
+    struct configuration *c = load_good(SENDMAIL "routes = { relay = { transport = \"esmtp\"; next_hop = \"[relay.example]\"; }; "
+                                        "};\nconnectors = ( { name = \"A\"; recipients = [ \"a.example\" ]; "
+                                        "smtp_dane = \"mandatory\"; } );");
+    size_t i;
+
+    (void)state;
+    for (i = 0; i < COUNT_OF(names); i++)
+        assert_string_equal(ruleset_route(c->rules, names[i])->transport, "danesmtp");
+    assert_string_equal(ruleset_at(c->rules, 0)->route->name, "dane-mandatory");
+    config_free(c);
+    /* whatever stands first in the file */
+    c = load_good("routes = { relay = { transport = \"esmtp\"; }; };\n" SENDMAIL);
+    assert_string_equal(ruleset_route(c->rules, "opportunistic")->transport, "danesmtp");
+    config_free(c);
+    c = load_good("");
+    assert_string_equal(ruleset_route(c->rules, "opportunistic")->transport, "danelaw");
+    config_free(c);
+}
+
+static void sendmail_is_told_what_it_can_do(void **state)
+{
+    (void)state;
+    config_free(load_good("tables = { type = \"btree\"; mta = \"sendmail\"; };"));
+    load_bad("tables = { type = \"lmdb\";\nmta = \"sendmail\"; };",
+             "danelaw.conf:1: tables.type: \"lmdb\" can't be changed while Sendmail reads it; write \"hash\" or \"btree\"\n");
+    load_bad(SENDMAIL "routes = { a = { transport = \"my.mailer\"; };\nb = { transport = \"error\"; }; };",
+             "danelaw.conf:2: routes.a.transport: is no mailer that Sendmail's rules can be told of; its name has at most 20 "
+             "letters, digits, hyphens and underscores\n"
+             "danelaw.conf:3: routes.b.transport: is no mailer that Sendmail's rules can be told of; its name has at most 20 "
+             "letters, digits, hyphens and underscores\n");
+    load_bad(SENDMAIL "connectors = ( { name = \"A\"; recipients = [ \"a.example\" ]; smtp_dane = \"mandatory\";\n"
+             "fallback = \"sts-mandatory\"; },\n{ name = \"B\"; recipients = [ \"b.example\" ]; smtp_dane = \"mandatory\";\n"
+             "route = \"opportunistic\"; } );",
+             "danelaw.conf:3: connector \"A\": fallback: \"sts-mandatory\" leads the same way as the connector's own route, so that "
+             "nothing would change; take another one, or write fallback = \"\"\n"
+             "danelaw.conf:5: connector \"B\": route: \"opportunistic\" authenticates nobody by itself, so that mail would leave "
+             "unprotected while the daemon is down; take one with tls = \"dane-only\", or \"secure\" with tls_match\n");
+}
+
+/* Its rules see senders, and everyone; its mailers have the port. */
+static void hints_are_for_the_mta_that_is_there(void **state)
+{
+    static const char text[] =
+        "routes = { relay = { transport = \"esmtp\"; next_hop = \"[relay.example]\"; tls = \"verify\"; }; };\n"
+        "connectors = ( { name = \"A\"; recipients = [ \"*\" ]; senders = [ \"home.example\" ];\nsmtp_dane = \"mandatory\"; "
+        "fallback = \"relay\"; } );";
+    char all[1024];
+
+    (void)state;
+    snprintf(all, sizeof(all), SENDMAIL "%s", text);
+    config_free(load_good(all));
+    load_hinted(SENDMAIL "connectors = ( { name = \"A\"; recipients = [ \"a.example\" ];\nsmart_hosts = [ \"[mx.a.example]\", "
+                "\"[mx.a.example]:587\" ];\nsenders = [ \"home.example\" ]; } );",
+                "danelaw.conf:3: connector \"A\": smart_hosts: the mailer \"danesmtp\" only knows port 25, so that mail does not go to "
+                "[mx.a.example]:587; write a route with a mailer of your own that has the port (A=TCP $h 587)\n");
+    load_hinted(SENDMAIL "routes = { relay = { transport = \"submitter\";\nnext_hop = \"[relay.example]:587\"; }; };",
+                "danelaw.conf:3: routes.relay.next_hop: \"[relay.example]:587\": Sendmail's mailer carries the port, which is not told: "
+                "the mailer must have it (A=TCP $h 587)\n");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -551,6 +616,9 @@ int main(void)
         TEST(a_hundred_thousand_connectors_load_at_once),
         TEST(faults_without_end_are_cut_short),
         TEST(only_looking_gives_nothing),
+        TEST(sendmails_roads_are_one_mailer),
+        TEST(sendmail_is_told_what_it_can_do),
+        TEST(hints_are_for_the_mta_that_is_there),
     };
 
     return cmocka_run_group_tests_name("config", tests, NULL, NULL);
