@@ -1,7 +1,7 @@
 #!/usr/bin/python3
 """The demonstration behind contrib/demo: real mail to partners in every state, and what became of it.
 
-usage: demo.py [--keep] | --in [COMMAND...] | --stop
+usage: demo.py [--keep] [--mta postfix|sendmail] | --in [COMMAND...] | --stop
 """
 
 import os
@@ -19,6 +19,7 @@ sys.dont_write_bytecode = True
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 
 import namespace                                                # noqa: E402
+import sendmail                                                 # noqa: E402
 
 STATE = "/run/danelaw-demo.pid"         # of the machine, not of the lab: how --in and --stop find it
 DONE = "DANELAW_DEMO_DONE"              # the descriptor on which the lab says that the table is complete
@@ -33,6 +34,12 @@ def outside(arguments):
         print(f"The demonstration can't run here: {why}")
         return namespace.SKIP
     keep = "--keep" in arguments
+    if mta_of(arguments) == "sendmail":
+        try:
+            os.environ["LAB_SENDMAIL"] = sendmail.fetch()       # there is no network inside
+        except RuntimeError as fault:
+            print(f"no Sendmail: {fault}")
+            return 1
     if running() is not None:
         print(f"A demonstration is running already.  Look around: {ME} --in   End it: {ME} --stop")
         return 1
@@ -182,6 +189,8 @@ class Teller:
 
 
 LET_GO = "unsigned"                     # the partner whose mail an administrator lets go
+DEAD = {"postfix": "danelawd killed with -9: the strict roads hold by themselves, all other mail flows",
+        "sendmail": "danelawd killed with -9: nothing comes in past its filter (F=T), and nothing leaves unchecked"}
 HEADINGS = ("partner", "what it is", "connector", "DANE state", "by SMTP", "sendmail", "why")
 
 
@@ -193,9 +202,10 @@ def inside(arguments):
     import table
     teller = Teller()
     with lab.Lab() as world:
-        world.up(tell=teller.progress)
+        mta = mta_of(arguments)
+        world.up(tell=teller.progress, mta=mta)
         make_command()
-        teller.progress("starting danelawd, setting Postfix up with what \"danelaw setup postfix\" prints")
+        teller.progress(f"starting danelawd, setting {mta.capitalize()} up with what \"danelaw setup {mta}\" prints")
         world.rules(connectors.each(connectors.opportunistic))
         lax = deliver(world, teller, letters, table.PARTNERS, "opportunistic")
         teller.progress("reload: from now on the connectors demand DANE")
@@ -213,16 +223,19 @@ def inside(arguments):
         differing = {d: pair for d, pair in lax.items() if fares_otherwise(table.BY_DOMAIN[d])}
         teller.table("Connectors that take DANE where it is offered (where that differs, and forged DNS)",
                      rows(world, differing, states, "opportunistic"))
-        teller.table("danelawd killed with -9: the strict roads hold by themselves, all other mail flows",
-                     rows(world, dead, {}, "mandatory"))
+        teller.table(DEAD[mta], rows(world, dead, {}, "mandatory"))
         teller.notes("What the sender's mail host is told:", replies(strict, lax))
         good = conclude(world, teller, [lax, strict, dead], strict)
         good = operate(world, teller, strict[LET_GO + ".example"][1]) and good
         if "--keep" in arguments:
-            say_how_to_look_around(teller)
+            say_how_to_look_around(teller, mta)
             os.write(int(os.environ[DONE]), b"!")
             signal.pause()
     return 0 if good else 1
+
+
+def mta_of(arguments):
+    return arguments[arguments.index("--mta") + 1] if "--mta" in arguments else "postfix"
 
 
 def fares_otherwise(partner):
@@ -255,6 +268,7 @@ def deliver(world, teller, letters, partners, demand, local=False):
         teller.progress(f"{demand}: {len(everything) - len(left)} of {len(everything)} letters settled")
         if not left:
             break
+        world.mta.rouse(left)
     return {a.recipient.rpartition("@")[2]: (a, b) for a, b in zip(by_smtp, by_sendmail)}
 
 
@@ -279,13 +293,20 @@ def reason(world, by_smtp, by_sendmail):
     for letter in (by_smtp, by_sendmail):
         copies, events = letter.copies(world), letter.events(world)
         if copies:
-            how = ("in clear" if not copies[0]["tls"] else "authenticated" if events[-1].tls == "Verified"
+            how = ("in clear" if not copies[0]["tls"] else "authenticated" if verified(world, letter)
                    else "encrypted, not authenticated")
             return f"{how}, {copies[0]['host']}"
         if events and events[-1].status != "sent":
             short = re.sub(r"^Host or domain.*(name=\S+ type=\S+:)|\[[\d.]+\]", "", events[-1].text)
-            return "Postfix: " + short.strip()
+            return f"{world.at_work.capitalize()}: {short.strip()}"
     return ""
+
+
+def verified(world, letter):
+    """Postfix says so; with Sendmail it was the gate's word, and only the right host can have had it."""
+    if world.at_work == "postfix":
+        return letter.events(world)[-1].tls == "Verified"
+    return letter.partner is not None and letter.copies(world)[0]["host"] in letter.partner.authentic
 
 
 def replies(*tables):
@@ -323,13 +344,14 @@ def operate(world, teller, letter):
     good = run("mode", LET_GO, "--dane", "opportunistic", "--for", "2h") and good
     begun = time.monotonic()
     while not letter.copies(world) and time.monotonic() < begun + 90:
-        world.postfix.inject("al@sender.example", ["bo@sender.example"], "Subject: another\n\n")
-        world.postfix.flush()           # behind it, since Postfix remembers the last recipient for a while
+        if world.at_work == "postfix":  # it remembers the last recipient for a while
+            world.postfix.inject("al@sender.example", ["bo@sender.example"], "Subject: another\n\n")
+        world.mta.flush()
         time.sleep(0.5)
     if not letter.copies(world):
         print(f"  What was held has not arrived.\n{letter.story(world)}")
         return False
-    print(f"  What Postfix held has arrived, {time.monotonic() - begun:.0f} s later.\n")
+    print(f"  What {world.at_work.capitalize()} held has arrived, {time.monotonic() - begun:.0f} s later.\n")
     good = run("mode", LET_GO, "--clear") and good
     good = run("trace", "--domain", LET_GO + ".example", "--limit", "4") and good
     return run("audit", lines=8) and good
@@ -340,14 +362,14 @@ def as_expected(world, letter):
     return fate == wanted or fate == "refused" and wanted == "held"
 
 
-def say_how_to_look_around(teller):
+def say_how_to_look_around(teller, mta):
     print("\n" + teller.bold("It is still running; look around:") + f"""
   {ME} --in danelaw status
   {ME} --in danelaw connectors
   {ME} --in danelaw check good311.example notlsa.example bogus.example
   {ME} --in danelaw trace --verdict hold
-  {ME} --in mailq                         what is held, and Postfix's words for it
-  {ME} --in tail -f /run/lab/log/mail.log /run/lab/log/danelawd.log
+  {ME} --in mailq                         what is held, and {mta.capitalize()}'s words for it
+  {ME} --in tail -f /run/lab/log/{"mail" if mta == "postfix" else "sendmail"}.log /run/lab/log/danelawd.log
   {ME} --in                               a shell in there (try: sendmail u@notlsa.example </etc/hostname)
   {ME} --stop                             ends it; nothing is left behind""", flush=True)
 
@@ -357,7 +379,8 @@ def main(arguments):
         return look_inside(arguments[1:])
     if arguments == ["--stop"]:
         return stop()
-    if set(arguments) - {"--keep"}:
+    if set(arguments) - {"--keep", "--mta", "postfix", "sendmail"} or arguments[-1:] == ["--mta"] \
+            or mta_of(arguments) not in ("postfix", "sendmail"):
         print(__doc__)
         return 2
     if os.environ.get(namespace.MARK) == "1":

@@ -6,6 +6,7 @@ the unpacked packages; without it they are fetched with apt-get once, and kept i
 """
 
 import collections
+import concurrent.futures
 import contextlib
 import fcntl
 import glob
@@ -334,6 +335,21 @@ class Sendmail:
                         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
                         found[queue_id] = directory
         return found
+
+    def push(self, letters):
+        """Once more, now, each by itself: Sendmail puts mail aside without a word where a look-up fails at reception."""
+        def run_one(queue_id, directory):
+            (self.flush if directory == QUEUE else self.flush_client)("-qI" + queue_id)
+        resting = self.resting({i for letter in letters for i in self.log.queue_ids(letter.number)})
+        with concurrent.futures.ThreadPoolExecutor(max_workers=16) as pool:
+            list(pool.map(lambda item: run_one(*item), resting.items()))
+
+    def rouse(self, letters):
+        """Pushes them; what then rests in a queue still, and without a word, is held."""
+        self.push(letters)
+        for letter in letters:
+            if self.resting(self.log.queue_ids(letter.number)):
+                letter.silent = "held"
 
     @staticmethod
     def empty_queue():

@@ -4,7 +4,7 @@ import connectors
 import letters
 import sts_table
 from lab import Client, new_message, wait_until
-from sendmail_ways import push, push_all, settle
+from sendmail_ways import push_all, settle
 from trial import expect, expect_fate, expect_safe, sendmail_chapter
 
 GOOD, BARE = "good311.example", "notlsa.example"
@@ -122,7 +122,7 @@ def sendmail_mode(lab, book):
     lab.danelawd.cli("mode", "Bare", "--dane", "opportunistic", "--for", "1h")
     with book.test("mode opportunistic: what was held goes"):
         def gone():
-            push(lab, [letter])
+            lab.mta.push([letter])
             return letter.copies(lab)
         wait_until(gone, 30, "the letter to arrive")
     lab.danelawd.cli("mode", "Bare", "--clear")
@@ -131,7 +131,7 @@ def sendmail_mode(lab, book):
         expect_fate(lab, another, "held")
     lab.rules_keep_queue([connectors.mandatory("unsigned.example")])
     with book.test("reload with other rules: in force, what was held goes"):
-        wait_until(lambda: push(lab, [another]) or another.copies(lab), 30, "the letter to arrive")
+        wait_until(lambda: lab.mta.push([another]) or another.copies(lab), 30, "the letter to arrive")
         expect_fate(lab, post(lab, "u@unsigned.example")[0], "held")
 
 

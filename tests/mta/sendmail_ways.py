@@ -1,12 +1,10 @@
 """Sendmail: every way in, while danelawd is well, killed, stopped or blind: nothing leaks, nothing is lost."""
 
-import concurrent.futures
 import signal
 
 import connectors
 import letters
 from lab import new_message, wait_until
-from sendmail import QUEUE
 from trial import expect, expect_fate, expect_safe, sendmail_chapter
 
 GOOD, BAD = "good311.example", "unsigned.example"       # both mandatory
@@ -21,22 +19,10 @@ SILENT = "127.0.54.254"                                 # a resolver that never 
 def settle(lab, sent, seconds=60):
     """As letters.settle, but Sendmail puts mail aside without a word where a look-up fails at reception."""
     left = letters.settle(lab, sent, 2)
-    for _ in range(2):                  # from the submission queue to the MTA's, and on
-        push(lab, left)
-        left = letters.settle(lab, left, 1)
-    for letter in left:
-        if lab.mta.resting(lab.mta.log.queue_ids(letter.number)):
-            letter.silent = "held"
+    lab.mta.push(left)                  # from the submission queue to the MTA's
+    left = letters.settle(lab, left, 1)
+    lab.mta.rouse(left)                 # and on
     return letters.settle(lab, left, seconds)
-
-
-def push(lab, sent):
-    """Once more, now, each by itself."""
-    def run(queue_id, directory):
-        (lab.mta.flush if directory == QUEUE else lab.mta.flush_client)("-qI" + queue_id)
-    resting = lab.mta.resting({i for letter in sent for i in lab.mta.log.queue_ids(letter.number)})
-    with concurrent.futures.ThreadPoolExecutor(max_workers=16) as pool:
-        list(pool.map(lambda item: run(*item), resting.items()))
 
 
 # --- ways in that only Sendmail has
