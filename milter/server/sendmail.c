@@ -13,16 +13,23 @@ static bool has_control(const char *text)
     return false;
 }
 
-/* The bracket that closes the one before text, or NULL. In an address brackets nest, and those in quotes are letters. */
-static char *find_end(char *text, bool is_address)
+/* The bracket that closes the one before text, or NULL. */
+static char *find_end(char *text)
+{
+    text += strcspn(text, "<>");
+    return *text == '>' ? text : NULL;
+}
+
+/* The same for an address: there brackets nest, and those in quotes or behind a backslash are letters, as Sendmail has it. */
+static char *find_address_end(char *text)
 {
     bool quoted = false;
     int depth = 1;
 
     for (; *text != '\0'; text++) {
-        if (is_address && quoted && *text == '\\' && text[1] != '\0')
+        if (*text == '\\' && text[1] != '\0')
             text++;
-        else if (is_address && *text == '"')
+        else if (*text == '"')
             quoted = !quoted;
         else if (!quoted && *text == '<')
             depth++;
@@ -55,11 +62,13 @@ static bool close_up(char *text, struct fault *why)
     bool quoted = false;
 
     for (from = text; *from != '\0'; from++) {
-        if (quoted && *from == '\\' && from[1] != '\0')
+        bool escaped = *from == '\\' && from[1] != '\0';
+
+        if (escaped)
             *to++ = *from++;
         else if (*from == '"')
             quoted = !quoted;
-        if (quoted || *from != ' ')
+        if (escaped || quoted || *from != ' ')
             *to++ = *from;
         else if (!is_joint(from[1]) && !is_joint(to[-1]))       /* trimmed: something stands before */
             return fault_set(why, "a blank in an address");
@@ -75,7 +84,7 @@ static bool take_part(char **at, bool is_address, char **ret, struct fault *why)
 
     if (*start != '<')
         return fault_set(why, "too few parts");
-    end = find_end(start + 1, is_address);
+    end = is_address ? find_address_end(start + 1) : find_end(start + 1);
     if (end == NULL)
         return fault_set(why, "a part without an end");
     *end = '\0';

@@ -91,6 +91,29 @@ static void an_address_may_bring_its_own_brackets(void **state)
     assert_string_equal(to(), "bo@bank.example");
 }
 
+/* To Sendmail what stands behind a backslash is a letter, also outside quotes; or a sender and a recipient could make up parts. */
+static void an_escaped_bracket_or_quote_parts_nothing(void **state)
+{
+    (void)state;
+    assert_true(parses("route<a\\>b\\<c@bank.example><f\\>@home.example><>"));
+    assert_string_equal(to(), "a\\>b\\<c@bank.example");
+    assert_string_equal(q.from.domain.name, "home.example");
+    assert_true(parses("route<a\\\"b@bank.example><\"@nobody.example><s\\\"y\\\"\"@home.example><6ALMswl5027737>"));
+    assert_string_equal(q.to.domain.name, "bank.example");
+    assert_string_equal(q.from.domain.name, "home.example");
+    assert_string_equal(q.queue_id, "6ALMswl5027737");
+    assert_true(parses("route<a\\ b @ bank . example><><>"));
+    assert_string_equal(q.to.domain.name, "bank.example");
+}
+
+/* Only addresses have brackets of their own: whoever names a host can't write other parts. */
+static void a_host_that_is_named_like_parts_is_garbage(void **state)
+{
+    (void)state;
+    assert_false(parses("gate<u@d><><i><><mx.d<x>><192.0.2.1><><>"));
+    assert_false(parses("gate<u@d><><i<x>><><mx.d><192.0.2.1><><>"));
+}
+
 /* Or a long name would lead mandatory mail past its rule. */
 static void an_address_beyond_us_still_has_its_domain(void **state)
 {
@@ -146,6 +169,8 @@ int main(void)
         cmocka_unit_test(a_gate_has_eight),
         cmocka_unit_test(blanks_between_tokens_do_not_count),
         cmocka_unit_test(an_address_may_bring_its_own_brackets),
+        cmocka_unit_test(an_escaped_bracket_or_quote_parts_nothing),
+        cmocka_unit_test(a_host_that_is_named_like_parts_is_garbage),
         cmocka_unit_test(an_address_beyond_us_still_has_its_domain),
         cmocka_unit_test(garbage_is_refused),
         cmocka_unit_test(only_what_rules_can_take_is_answered),
