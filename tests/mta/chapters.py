@@ -22,4 +22,5 @@ import sendmail_states          # noqa: F401
 import sendmail_ways            # noqa: F401
 import sendmail_roads           # noqa: F401
 import sendmail_rules           # noqa: F401
+import sendmail_tables          # noqa: F401
 import sendmail_doctor          # noqa: F401
