@@ -24,11 +24,29 @@ static void refuse(struct gate_ruling *r, enum reason reason)
         fault_set(&(r)->why, __VA_ARGS__);          \
     } while (0)
 
+/* How little is demanded of a host in this state, at the least. */
+static int leniency(enum host_state state)
+{
+    switch (state) {
+    case HOST_GOOD:
+        return 0;
+    case HOST_UNUSABLE:
+        return 2;
+    case HOST_BARE:
+        return 3;
+    case HOST_BOGUS:
+    case HOST_GONE:
+    case HOST_FAILING:
+        break;
+    }
+    return 1;
+}
+
 /* Of two hosts whose aliases end in the same name, the one that more is demanded of. */
 static bool is_stricter(const struct evidence_host *a, const struct evidence_host *b)
 {
     if (a->state != b->state)
-        return a->state == HOST_GOOD || (b->state != HOST_GOOD && a->state < b->state);
+        return leniency(a->state) < leniency(b->state);
     return a->sts_match < b->sts_match;
 }
 
@@ -291,10 +309,18 @@ static bool is_at_home(const struct gate_case *c)
     return find_host(c) != NULL || c->found->host_count == 0;
 }
 
+/* The host's own name, not what its alias ends in: that may be forged, and whoever forged it has a certificate for it. */
+static const char *name_to_verify(const struct gate_case *c)
+{
+    const struct evidence_host *host = find_host(c);
+
+    return host != NULL ? host->name : c->seen->server.host.name;
+}
+
 static void judge_floor(const struct gate_case *c, enum tls_level tls, const char *const match[], size_t match_count,
                         struct gate_ruling *r)
 {
-    const char *name = tls == TLS_VERIFY ? c->seen->server.host.name : c->hop->host.name;
+    const char *name = tls == TLS_VERIFY ? name_to_verify(c) : c->hop->host.name;
 
     if (!is_at_home(c))
         send_away(c, r, REASON_TLS_REQUIRED);
@@ -347,11 +373,25 @@ static void judge_by_decision(const struct gate_case *c, struct gate_ruling *r)
     judge_dane_only(c, r);
 }
 
+/* Whether nothing tells that a connection is the road's: its hosts are unknown, and it has no names of its own. */
+static bool is_lost(const struct gate_case *c)
+{
+    const struct route *road = c->stand_in;
+    bool named = road->tls == TLS_SECURE || (road->tls == TLS_VERIFY && road->tls_match_count > 0);
+
+    return c->found->host_count == 0 && !c->hop->bracketed && !named;
+}
+
 /* The fallback road's transport demands no less; here is only seen that the connection is the road's. */
 static void judge_by_road(const struct gate_case *c, struct gate_ruling *r)
 {
     const struct route *road = c->stand_in;
 
+    if (is_lost(c)) {
+        refuse_saying(r, REASON_DNS_TEMP, "the mail servers of %s are not known at the moment; connector \"%s\"",
+                      c->hop->host.name, c->connector->name);
+        return;
+    }
     switch (road->tls) {
     case TLS_SITE:
     case TLS_MAY:

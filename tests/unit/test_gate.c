@@ -296,6 +296,36 @@ static void a_host_may_be_called_by_what_its_alias_ends_in(void **state)
     assert_passed();
 }
 
+static void of_aliases_of_one_host_the_strictest_counts(void **state)
+{
+    (void)state;
+    make_world();
+    w.connector.smtp_dane = MODE_OPPORTUNISTIC;
+    w.found.dane = DANE_DEGRADED;
+    w.hosts[0] = (struct evidence_host){ .name = MX1, .expanded = "real.host.example", .state = HOST_BARE };
+    w.hosts[1].state = HOST_UNUSABLE;
+    gate_see("real.host.example", "", "", &w.seen);
+    assert_refused(REASON_TLSA_INVALID);
+    w.hosts[1].state = HOST_BOGUS;
+    assert_refused(REASON_DNSSEC_INVALID);
+    w.hosts[1].state = HOST_BARE;
+    assert_passed();
+}
+
+/* Nobody vouches for an alias: who forges one would be verified under a name of his own. */
+static void an_alias_is_verified_by_the_name_that_was_meant(void **state)
+{
+    (void)state;
+    make_world();
+    w.connector.smtp_dane = MODE_NONE;
+    w.connector.tls = TLS_VERIFY;
+    proof.pkix = true;
+    assert_true(domain_parse("real.host.example", &w.seen.server.host, NULL));
+    assert_passed();
+    assert_int_equal(proof.name_count, 1);
+    assert_string_equal(proof.names[0], MX2);
+}
+
 static void tls_must_be_there_and_modern_and_have_a_certificate(void **state)
 {
     (void)state;
@@ -586,6 +616,33 @@ static void a_fallback_road_has_demands_of_its_own(void **state)
     assert_refused(REASON_DANE_REQUIRED);
 }
 
+/* DNS may just be silent: then a connection is known for the road's by nothing but a name of the road's own. */
+static void a_fallback_road_whose_hosts_are_unknown_takes_names_alone(void **state)
+{
+    static const char *const own[] = { "relay.example" };
+    static const enum tls_level open[] = { TLS_SITE, TLS_MAY, TLS_ENCRYPT, TLS_VERIFY };
+    struct route road = { .name = "spare", .transport = "spare", .next_hop = "relay.example" };
+    size_t i;
+
+    (void)state;
+    make_world();
+    w.c.stand_in = &road;
+    proof.dane = proof.pkix = true;
+    assert_true(next_hop_parse("relay.example", &w.hop, NULL));
+    w.found = (struct evidence){ .dane = DANE_UNKNOWN, .sts = STS_UNKNOWN, .why = "", .sts_why = "" };
+    for (i = 0; i < COUNT_OF(open); i++) {
+        road.tls = open[i];
+        assert_refused(REASON_DNS_TEMP);
+    }
+    road.tls = TLS_SECURE;
+    assert_passed();
+    assert_string_equal(proof.names[0], "relay.example");
+    road.tls = TLS_VERIFY;
+    road.tls_match = own;
+    road.tls_match_count = 1;
+    assert_passed();
+}
+
 /* Everything */
 
 enum { MODES = 3, DANES = DANE_USABLE + 1, STSES = STS_ENFORCE + 1, STATES = HOST_GOOD + 1, FLOORS = 5 };
@@ -739,6 +796,8 @@ int main(void)
         cmocka_unit_test(a_pinned_certificate_needs_no_chain),
         cmocka_unit_test(a_host_of_somebody_else_is_sent_away),
         cmocka_unit_test(a_host_may_be_called_by_what_its_alias_ends_in),
+        cmocka_unit_test(of_aliases_of_one_host_the_strictest_counts),
+        cmocka_unit_test(an_alias_is_verified_by_the_name_that_was_meant),
         cmocka_unit_test(tls_must_be_there_and_modern_and_have_a_certificate),
         cmocka_unit_test(bare_hosts_of_a_partial_partner_are_refused),
         cmocka_unit_test(the_domain_is_a_name_only_by_a_secure_mx),
@@ -754,6 +813,7 @@ int main(void)
         cmocka_unit_test(literal_smart_hosts_are_themselves),
         cmocka_unit_test(no_mail_passes_but_for_those_who_must_prove_something),
         cmocka_unit_test(a_fallback_road_has_demands_of_its_own),
+        cmocka_unit_test(a_fallback_road_whose_hosts_are_unknown_takes_names_alone),
         cmocka_unit_test(a_mandatory_partner_is_passed_only_if_authenticated),
         cmocka_unit_test(those_with_more_than_fingerprints_are_visited_ahead),
         cmocka_unit_test(the_last_host_is_the_one_behind_which_none_is_tried),
