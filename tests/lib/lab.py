@@ -185,7 +185,8 @@ class Lab:
         for host in self.zones.hosts.values():
             if host.dead:
                 continue
-            entry = {"name": host.name, "pem": f"{self.authority.directory}/{host.name}.pem",
+            shown = [host.name] + table.SHOWN_ALSO.get(host.name, [])
+            entry = {"name": host.name, "pems": [f"{self.authority.directory}/{name}.pem" for name in shown],
                      "starttls": not host.plain}
             if host.has_v4:
                 hosts[host.v4] = entry

@@ -3,12 +3,14 @@
 
 usage: partnermta.py HOSTS.json RECORD.jsonl
 
-HOSTS.json: {"127.1.0.1": {"name": "mx.d.example", "pem": "/path", "starttls": true}, ...}
+HOSTS.json: {"127.1.0.1": {"name": "mx.d.example", "pems": ["/path", ...], "starttls": true}, ...}; where there are
+several, each connection gets the next one.
 RECORD.jsonl gets one line for each delivered message.
 """
 
 import asyncio
 import email.parser
+import itertools
 import json
 import os
 import resource
@@ -65,7 +67,7 @@ class Session:
             return None
         self.say("220", "2.0.0 go ahead")
         await self.writer.drain()
-        context = current_context(self.host)
+        context = current_context(next(self.host["turns"]))
         context.sni_callback = lambda obj, name, ctx: setattr(obj, "lab_sni", name)
         try:
             await self.writer.start_tls(context, ssl_handshake_timeout=30)
@@ -136,12 +138,12 @@ def context(pem):
     return made
 
 
-def current_context(host):
-    """As the host's file is now: a certificate may be swapped while we run."""
-    stamp = os.stat(host["pem"]).st_mtime_ns
-    if host["stamp"] != stamp:
-        host["context"], host["stamp"] = context(host["pem"]), stamp
-    return host["context"]
+def current_context(pem, known={}):                             # noqa: B006 (it is a memory)
+    """As the file is now: a certificate may be swapped while we run."""
+    stamp = os.stat(pem).st_mtime_ns
+    if known.get(pem, (None, None))[1] != stamp:
+        known[pem] = (context(pem), stamp)
+    return known[pem][0]
 
 
 async def serve(ip, host, record):
@@ -159,12 +161,10 @@ async def main(hosts_path, record_path):
     resource.setrlimit(resource.RLIMIT_NOFILE, (8192, 8192))
     with open(hosts_path, encoding="utf-8") as file:
         hosts = json.load(file)
-    contexts = {}
+    turns = {}
     with open(record_path, "a", encoding="utf-8") as record:
         for ip, host in hosts.items():
-            if host["name"] not in contexts:
-                contexts[host["name"]] = context(host["pem"])
-            host["context"], host["stamp"] = contexts[host["name"]], os.stat(host["pem"]).st_mtime_ns
+            host["turns"] = turns.setdefault(host["name"], itertools.cycle(host["pems"]))
             await serve(ip, host, record)
         await asyncio.Event().wait()
 

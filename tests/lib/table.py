@@ -188,6 +188,10 @@ PARTNERS = (
     Partner("nxdomain", "does not exist", "no-mail", BOUNCED, BOUNCED, zone=NO_ZONE),
 )
 
+# A host that shows now this certificate, now that: whoever looks for one may have to look again.
+FARM = good("farm", "two certificates behind one name, each with its TLSA", ONE_MX + (TLSA, "mx TLSA 3 1 1 of mx.good301"))
+SHOWN_ALSO = {"mx.farm.example": ["mx.good301.example"]}
+
 BY_NAME = {p.name: p for p in PARTNERS}
-BY_DOMAIN = {p.domain: p for p in PARTNERS}
+BY_DOMAIN = {p.domain: p for p in PARTNERS + (FARM,)}
 WRONG_NAME_HOSTS = {"otherwise.tawrongname.example": ["elsewhere.example"]}

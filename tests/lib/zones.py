@@ -20,7 +20,7 @@ FAULTY_NET = "127.0.54."                # one address for each zone that misbeha
 HOST_NET = ipaddress.ip_address("127.1.0.0")
 HOST_NET6 = ipaddress.ip_address("fd00:da:0:1::")
 NEGATIVE_TTL = 60
-PARTNERS = table.PARTNERS + sts_table.ALL
+PARTNERS = table.PARTNERS + sts_table.ALL + (table.FARM,)
 
 
 class Host:

@@ -163,3 +163,17 @@ def sendmail_wildcard(lab, book):
         expect_safe(lab, good)
         for letter, fate in ((good, "delivered"), (bare, "held"), (free, "delivered"), (local, "delivered")):
             expect_fate(lab, letter, fate)
+
+
+@sendmail_chapter
+def sendmail_farm(lab, book):
+    """a host that shows another certificate with each connection"""
+    lab.rules([connectors.mandatory("farm.example")])
+    sent = post(lab, *[f"u{n}@farm.example" for n in range(4)])
+    with book.test("each has its TLSA: all mail goes, some perhaps later"):
+        def gone():
+            lab.mta.push(sent)
+            return all(letter.copies(lab) for letter in sent)
+        wait_until(gone, 90, "all of it to arrive")
+        for letter in sent:
+            expect_safe(lab, letter)
