@@ -55,8 +55,8 @@ static void note_folders(const char *file, struct text *ret)
     while ((slash = strrchr(folder, '/')) != NULL && slash != folder) {
         *slash = '\0';
         if (stat(folder, &about) == 0 && (about.st_mode & (S_IWGRP | S_IWOTH)) != 0)
-            text_print(ret, "dnl note: others than its owner may write to %s, so that Sendmail takes nothing from there: "
-                            "chmod go-w %s\n", folder, folder);
+            text_print(ret, "dnl note: others than its owner may write to %s, so that Sendmail takes nothing from there: %s%s\n",
+                       folder, (about.st_mode & S_ISVTX) != 0 ? "choose a path that is not below " : "chmod go-w ", folder);
     }
 }
 
