@@ -1,10 +1,10 @@
 /*
  * Whether a connection that Sendmail has open is good enough for a recipient. One next hop after the other is judged until one
- * has the host; where the connector is on its fallback road, that road's next hops as well.
+ * has the host; where the connector is on its fallback road, or its route leads to next hops of its own, those as well.
  *
  *   go_on() ── next hop ──► have_evidence() ──► judge() ── passed, or refused for good ──► settle()
- *     ▲                                          │  '── the certificate is wanted ──► have_chain() ──► judge()
- *     '────── not one of its hosts ──────────────'
+ *     ▲                                          │  '── the certificate is wanted ──► have_chain() ──► judge(), or
+ *     '────── not one of its hosts ──────────────'           the evidence has expired meanwhile ──► have_evidence()
  */
 #include "engine/sendmail.h"
 
@@ -21,7 +21,8 @@ struct gate_ask {
     struct chain_waiter waiter;             /* while a certificate is awaited */
     struct gate_sight seen;
     char address[64];
-    struct next_hop *stand_in;              /* the fallback road's own next hops, or NULL */
+    const struct route *road;               /* with demands of its own: the fallback, or one with next hops of its own; or NULL */
+    struct next_hop *stand_in;              /* its next hops; NULL: those of the mail */
     size_t stand_in_count;
     bool on_fallback;
     size_t judged;                          /* the next hop that is being judged */
@@ -29,6 +30,7 @@ struct gate_ask {
     struct cert_chain *chain;               /* a reference, or NULL */
     bool doubted;                           /* the chain has been fetched again before it was refused */
     bool missing;                           /* it can't be had */
+    bool renewed;                           /* the evidence has been looked for again before it counted */
     struct fault missing_why;
     struct gate_ruling best;                /* so far */
     size_t best_at;
@@ -36,14 +38,15 @@ struct gate_ask {
     struct decision direct;                 /* about the connector's own next hops, by mail.found */
 };
 
-static size_t fallback_count(const struct gate_ask *g)
+/* How many next hops the road has. The connector's own route is not for mail that is held; its fallback is. */
+static size_t road_count(const struct gate_ask *g)
 {
-    if (!g->on_fallback)
+    if (g->road == NULL || (!g->on_fallback && g->direct.verdict == VERDICT_HOLD))
         return 0;
     return g->stand_in == NULL ? g->mail.count : g->stand_in_count;
 }
 
-/* Next hops are numbered: first those of the connector, then those of its fallback road. */
+/* Next hops are numbered: first those of the connector, then those of its road. */
 static const struct next_hop *hop_at(const struct gate_ask *g, size_t i)
 {
     if (i < g->mail.count)
@@ -57,6 +60,7 @@ static void go_on(struct gate_ask *g)
     struct walk *w = &g->mail.walk;
 
     g->judged = g->mail.next++;
+    g->doubted = g->missing = g->renewed = false;
     w->hop = *hop_at(g, g->judged);
     walk_begin(w);
 }
@@ -90,7 +94,7 @@ static void weigh(struct gate_ask *g, const struct gate_ruling *r)
 /* Whether nothing else that the MTA may still try could be better, so that what has waited for too long is given up. */
 static bool is_final(const struct gate_ask *g)
 {
-    bool last_hop = g->best_at + 1 == g->mail.count || g->best_at + 1 == g->mail.count + fallback_count(g);
+    bool last_hop = g->best_at + 1 == g->mail.count || g->best_at + 1 == g->mail.count + road_count(g);
 
     if (g->best.outcome == GATE_UNSEEN || g->best.reason == REASON_INTERNAL)
         return false;
@@ -127,7 +131,7 @@ static void pass(struct gate_ask *g)
 
     ask->decision = g->direct;
     fallbacks_note(ask->walk.engine->fallbacks, ask->connector, &ask->decision);
-    if (g->best_at >= ask->count)
+    if (g->best_at >= ask->count && g->on_fallback)
         ask->decision.verdict = VERDICT_FALLBACK;
     mail_ask_record(ask);
     mail_ask_end(ask, "pass");
@@ -149,6 +153,12 @@ static void settle(struct gate_ask *g)
 
 static void judge(struct gate_ask *g);
 
+/* Whether what is known of the next hop counted when the certificate was asked for, but no more. */
+static bool has_expired(const struct gate_ask *g)
+{
+    return g->found->fresh_until <= clock_ms() || atomic_load(&g->mail.walk.engine->resolver_broken);
+}
+
 /* Takes a chain that has been fetched, or NULL. */
 static void have_chain(struct gate_ask *g, struct cert_chain *found, const char *why)
 {
@@ -158,7 +168,13 @@ static void have_chain(struct gate_ask *g, struct cert_chain *found, const char 
         cert_chain_unref(g->chain);
         g->chain = found;
     }
-    judge(g);
+    if (g->renewed || !has_expired(g)) {
+        judge(g);
+        return;
+    }
+    g->renewed = true;
+    evidence_unref(take(g->found));
+    walk_begin(&g->mail.walk);
 }
 
 static void chain_wake(struct chain_waiter *self, struct cert_chain *found, const char *why)
@@ -215,7 +231,7 @@ static void judge(struct gate_ask *g)
 {
     struct mail_ask *ask = &g->mail;
     bool direct = g->judged < ask->count;
-    struct gate_case c = { .connector = ask->connector, .stand_in = direct ? NULL : ask->connector->fallback,
+    struct gate_case c = { .connector = ask->connector, .stand_in = direct ? NULL : g->road,
                            .hop = hop_at(g, g->judged), .found = g->found, .seen = &g->seen, .chain = g->chain,
                            .trust = ask->walk.engine->trust, .now = (int64_t)clock_wall() };
     struct gate_ruling r;
@@ -230,8 +246,8 @@ static void judge(struct gate_ask *g)
     evidence_unref(take(g->found));
     cert_chain_unref(take(g->chain));
     if (r.outcome != GATE_PASSED && r.outcome != GATE_ELSEWHERE && direct)
-        ask->next = ask->count;             /* it is this one's host: only the fallback road can still make it good */
-    if (r.outcome != GATE_PASSED && ask->next < ask->count + fallback_count(g))
+        ask->next = ask->count;             /* it is this one's host: only the road can still make it good */
+    if (r.outcome != GATE_PASSED && ask->next < ask->count + road_count(g))
         go_on(g);
     else
         settle(g);
@@ -245,7 +261,6 @@ static void have_evidence(struct walk *self, struct evidence *found)
     if (g->judged < g->mail.count)          /* a road that stands in has demands of its own */
         found = engine_seen(g->mail.walk.engine, g->mail.connector, &g->mail.walk.hop, found);
     g->found = found;
-    g->doubted = g->missing = false;
     judge(g);
 }
 
@@ -261,6 +276,10 @@ void sendmail_gate(struct engine *e, struct ruleset *rules, const struct sendmai
     c = g->mail.connector;
     g->on_fallback = connector_on_fallback(c);
     if (g->on_fallback)
-        g->stand_in = road_hops(c->fallback, &g->stand_in_count);
+        g->road = c->fallback;
+    else if (c->route->next_hop[0] != '\0')
+        g->road = c->route;
+    if (g->road != NULL)
+        g->stand_in = road_hops(g->road, &g->stand_in_count);
     go_on(g);
 }

@@ -1,6 +1,6 @@
 /*
- * One connection against one next hop. What is demanded of it comes from the decision about the next hop (or from a fallback
- * road), never from the MTA: what the MTA saw only says which host it is, and which certificate that has.
+ * One connection against one next hop. What is demanded of it comes from the decision about the next hop (or from a road
+ * that has its own), never from the MTA: what the MTA saw only says which host it is, and which certificate that has.
  *
  *   gate_judge() ── held? ── what level? ── is the host one of the next hop's? ── TLS, certificate, chain ──► ruling
  */
@@ -382,7 +382,7 @@ static bool is_lost(const struct gate_case *c)
     return c->found->host_count == 0 && !c->hop->bracketed && !named;
 }
 
-/* The fallback road's transport demands no less; here is only seen that the connection is the road's. */
+/* The road's transport demands no less; here is only seen that the connection is the road's. */
 static void judge_by_road(const struct gate_case *c, struct gate_ruling *r)
 {
     const struct route *road = c->stand_in;

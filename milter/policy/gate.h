@@ -31,7 +31,8 @@ enum gate_outcome {
 /* What is to be judged. All of it is borrowed. */
 struct gate_case {
     const struct connector *connector;
-    const struct route *stand_in;       /* the fallback road whose own demands count; NULL: the decision of the connector */
+    const struct route *stand_in;       /* the road whose own demands count: a fallback, or one to a next hop of its own; NULL:
+                                           the decision of the connector */
     const struct next_hop *hop;         /* where the mail should go */
     const struct evidence *found;       /* about hop */
     const struct gate_sight *seen;

@@ -791,7 +791,61 @@ static void a_fallback_road_is_taken_and_passed(void **state)
     cert_chain_unref(mine);
 }
 
+/* Its transport demands what the route says; here is only seen that the connection is the road's. */
+static void a_route_to_a_next_hop_of_its_own_is_judged_by_what_it_demands(void **state)
+{
+    static const char *const names[] = { "gw.example" };
+    static const struct route gateway = { .name = "gateway", .transport = "gwsmtp", .next_hop = "[gw.example]", .tls = TLS_SECURE,
+                                          .tls_match = names, .tls_match_count = 1 };
+    struct cert_chain *mine = certificate_new(authority, "gw.example"), *other = certificate_new(authority, "gw.evil.example");
+    struct scene s;
+
+    (void)state;
+    scene_init(&s);
+    add(&s, "Bank", MODE_MANDATORY, MODE_NONE, "bank.example held.example")->route = &gateway;
+    fake_says(s.fake, "held.example", FAKE_ABSENT);
+    fake_probe(s.fake, "gw.example", PROBE_SEEN, mine);
+    scene_open(&s);
+    assert_string_equal(route(&s, "bo@bank.example", 10), "gwsmtp:[gw.example]");
+    assert_string_equal(gate(&s, "bo@bank.example", "gw.example", mine), "pass");
+    assert_recorded("dane=usable sts=absent verdict=deliver reason=- route=gateway");
+    assert_begins(gate(&s, "bo@bank.example", "gw.example", NULL), "tls-required: gw.example does not offer STARTTLS");
+    assert_begins(gate(&s, "bo@bank.example", "gw.evil.example", other), "tlsa-invalid: gw.evil.example is not a mail server of ");
+    assert_begins(gate(&s, "bo@held.example", "gw.example", mine), "dane-required: ");     /* as its route says it once it is old */
+    fake_probe(s.fake, "gw.example", PROBE_SEEN, other);
+    assert_begins(gate(&s, "bo@bank.example", "gw.example", other), "tls-required: the certificate of gw.example is not accepted");
+    scene_close(&s);
+    cert_chain_unref(mine);
+    cert_chain_unref(other);
+}
+
 /* Many, slow, and in the end */
+
+/* DNS may say something else by the time that a certificate has come. */
+static void evidence_that_expires_while_a_certificate_is_fetched_proves_nothing(void **state)
+{
+    struct cert_chain *mine = certificate_new(authority, "mx1.bank.example");
+    struct reply r;
+    struct scene s;
+
+    (void)state;
+    scene_init(&s);
+    add(&s, "Bank", MODE_MANDATORY, MODE_NONE, "*.bank.example");           /* nothing is kept warm */
+    publish(&s, "de.bank.example", mine, 3, 1, 1);
+    fake_ttl(s.fake, "de.bank.example", 60);
+    fake_probe(s.fake, "mx1.de.bank.example", PROBE_SEEN, mine);
+    fake_parks_probes(s.fake, "mx1.de.bank.example");
+    scene_open(&s);
+    gate_begin(&s, "bo@de.bank.example", "mx1.de.bank.example", mine, 10, &r);
+    assert_true(fake_wait_probes(s.fake, "mx1.de.bank.example", 1));
+    fake_says(s.fake, "de.bank.example", FAKE_ABSENT);
+    atomic_fetch_add(&ahead_ms, 61 * 1000);
+    fake_lets_probes_go(s.fake, "mx1.de.bank.example");
+    assert_begins(wait_for(&r), "dane-required: ");
+    assert_int_equal(fake_probes(s.fake, "mx1.de.bank.example"), 1);
+    scene_close(&s);
+    cert_chain_unref(mine);
+}
 
 static void wait_for_all(struct reply *replies, size_t count)
 {
@@ -1000,6 +1054,8 @@ int main(void)
         cmocka_unit_test(a_floor_has_its_own_reason),
         cmocka_unit_test(smart_hosts_are_walked_until_one_has_the_server),
         cmocka_unit_test(a_fallback_road_is_taken_and_passed),
+        cmocka_unit_test(a_route_to_a_next_hop_of_its_own_is_judged_by_what_it_demands),
+        cmocka_unit_test(evidence_that_expires_while_a_certificate_is_fetched_proves_nothing),
         cmocka_unit_test(many_questions_make_one_search_and_one_visit),
         cmocka_unit_test(who_waits_while_we_stop_is_told_nothing),
         cmocka_unit_test(the_milter_has_certificates_fetched_ahead),
