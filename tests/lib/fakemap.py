@@ -73,10 +73,12 @@ def write_table(**kinds):
         run("makemap", "hash", TABLE, stdin=source)
 
 
-def lines(timeout=5):
-    """What sendmail.mc says behind its MAILER lines."""
+def lines(timeout=5, early=False):
+    """What sendmail.mc says behind its MAILER lines; early: the second file, too, which asks before MAIL FROM."""
+    second = "include(`/usr/share/danelaw/sendmail/danelaw-mailfrom.m4')dnl" if early else "dnl"
     return f"""define(`DANELAW_MAP_SOCKET', `local:{SOCKET}')dnl
 define(`DANELAW_MANDATORY_MAP', `{TABLE}')dnl
 define(`DANELAW_TIMEOUT', `{timeout}')dnl
 include(`/usr/share/danelaw/sendmail/danelaw.m4')dnl
+{second}
 """

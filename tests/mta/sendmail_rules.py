@@ -29,14 +29,14 @@ TWISTED = {
 
 
 @contextlib.contextmanager
-def fake(lab, timeout=5):
+def fake(lab, timeout=5, early=False):
     """The fake map server at work, with one recipient of each kind."""
     lab.danelawd.stop()
     lab.mta.empty_queue()
     server = fakemap.FakeMap()
     server.listen()
     fakemap.write_table(mandatory=[STRICT, ".wildnsec3.example"], named=[LAX], road=[ROAD])
-    if lab.mta.apply(fakemap.lines(timeout)):
+    if lab.mta.apply(fakemap.lines(timeout, early)):
         lab.mta.restart()
         wait_until(lambda: can_connect("127.0.0.1", 25), 20, "Sendmail to listen")
     try:
@@ -182,6 +182,37 @@ def sendmail_words(lab, book):
             expect(len(gates) == 1 and gates[0].startswith(start) and "<mx.good301.example><127.1." in gates[0], gates)
 
 
+def post_one(lab, *recipients):
+    """One message to all of them."""
+    number, message = new_message()
+    with Client(source=letters.QUEUE_CLIENT) as client:
+        replies, _ = client.send(letters.SENDER, list(recipients), message)
+    expect(all(code == 250 for code, _ in replies.values()), replies)
+    sent = [letters.Letter("smtp", letters.SENDER, r, number) for r in recipients]
+    sendmail_ways.settle(lab, sent)
+    return sent
+
+
+@sendmail_chapter
+def sendmail_early(lab, book):
+    """the second file: recipients of all connectors are asked about before MAIL FROM"""
+    with fake(lab, early=True) as server:
+        server.answers["gate"] = "OK " + REASON
+        with book.test("an opportunistic recipient waits beside one that does not exist, with its reason"):
+            bounced, waiting = post_one(lab, "nobody@good201.example", f"u@{LAX}")
+            expect_fate(lab, bounced, "bounced")
+            expect_waiting(lab, waiting, "stat=Deferred: 451 4.7.5 " + REASON)
+        server.well()
+        with book.test("pass: it goes"):
+            for letter in post(lab, STRICT, LAX, ROAD, OTHER):
+                expect_fate(lab, letter, "delivered")
+        server.answers["gate"] = "TEMP"
+        with book.test("no answer: it goes, and the mandatory one waits"):
+            strict, lax = post(lab, STRICT, LAX)
+            expect_waiting(lab, strict, NO_ANSWER)
+            expect_fate(lab, lax, "delivered")
+
+
 @sendmail_chapter
 def sendmail_company(lab, book):
     """a message with several recipients: each has its own fate"""
@@ -189,14 +220,9 @@ def sendmail_company(lab, book):
         for what, answer in (("holds", "OK " + REASON), ("fails", b"hello\n")):
             server.answers["gate"] = answer
             with book.test(f"gate {what}, and another recipient does not exist: one bounces, one waits"):
-                number, message = new_message()
-                with Client(source=letters.QUEUE_CLIENT) as client:
-                    replies, _ = client.send(letters.SENDER, ["nobody@good201.example", f"u@{STRICT}"], message)
-                expect(all(code == 250 for code, _ in replies.values()), replies)
-                both = [letters.Letter("smtp", letters.SENDER, r, number) for r in replies]
-                sendmail_ways.settle(lab, both)
-                expect_fate(lab, both[0], "bounced")
-                expect_waiting(lab, both[1])
+                bounced, waiting = post_one(lab, "nobody@good201.example", f"u@{STRICT}")
+                expect_fate(lab, bounced, "bounced")
+                expect_waiting(lab, waiting)
         server.answers["gate"] = "OK " + REASON
         lab.mta.empty_queue()
         with book.test("strange local parts: nothing leaks"):
