@@ -8,6 +8,7 @@
  * and never wait.
  */
 #include "base/clock.h"
+#include "base/log.h"
 #include "base/memory.h"
 #include "engine/inside.h"
 
@@ -212,6 +213,8 @@ static void follow(struct schedule *s, int64_t now)
         if (ruleset_at(rules, i)->probe != PROBING_OFF)
             add_targets(s, ruleset_at(rules, i));
     }
+    if (s->count == TARGETS_MAX)
+        log_warning("probe: of the next hops that rules name %d are looked after, others are left out", TARGETS_MAX);
     visits_want_none(s->engine->visits, now);
     s->reviewed = 0;
 }

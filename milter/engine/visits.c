@@ -229,9 +229,12 @@ void visits_want_none(struct visits *v, int64_t now)
     mutex_unlock(&v->lock);
 }
 
-static bool forgotten(const struct visits *v, const struct place *p, int64_t now)
+/* What nobody wants is kept for a while, unless others were left out for want of room. */
+static bool forgotten_locked(const struct visits *v, const struct place *p, int64_t now) HOLDING(v->lock)
 {
-    return !p->open && now - p->wanted > KEPT_INTERVALS * interval_ms(v) + WANTED_MS;
+    int64_t kept = v->full ? 0 : KEPT_INTERVALS * interval_ms(v);
+
+    return !p->open && now - p->wanted > kept + WANTED_MS;
 }
 
 /* Goes through one bucket; returns how many hosts were taken off. */
@@ -242,7 +245,7 @@ static size_t sift_locked(struct visits *v, struct place **at, int64_t now, stru
     struct place *p;
 
     while ((p = *at) != NULL) {
-        if (forgotten(v, p, now)) {
+        if (forgotten_locked(v, p, now)) {
             *at = p->next;
             v->count--;
             v->octets -= p->octets;

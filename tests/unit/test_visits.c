@@ -294,6 +294,30 @@ static void there_is_a_ceiling_on_hosts(void **state)
     visits_free(v);
 }
 
+/* Or strangers' hosts, once named, would stand in the way of a partner's for as long as results are kept. */
+static void where_there_is_no_room_the_unwanted_go_at_once(void **state)
+{
+    struct visits *v = visits_new(&eager);
+    struct visit_host partner = host_at("mx%u.bank.example", 1, 25);
+    int64_t now = clock_ms();
+    unsigned i;
+
+    (void)state;
+    for (i = 0; i < VISITS_HOSTS_MAX; i++)
+        want(v, host_at("mx%u.example", i, 25), now);
+    assert_int_equal(due(v, now), VISITS_HOSTS_MAX);
+    for (i = 0; i < VISITS_HOSTS_MAX; i++)
+        land(v, host_at("mx%u.example", i, 25), VISIT_UNREACHABLE, NULL, now);
+    assert_int_equal(due(v, now), 0);
+    assert_false(want(v, partner, now));                /* all the others are wanted, too */
+    now += 2 * 60 * 1000;
+    due(v, now);
+    assert_true(want(v, partner, now));
+    assert_int_equal(due(v, now), 1);
+    land(v, partner, VISIT_UNREACHABLE, NULL, now);
+    visits_free(v);
+}
+
 static const uint8_t digest[32] = { 1 }, other_digest[32] = { 2 };
 static const struct dns_tlsa own_key = { 3, 1, 1, 32, digest }, other_key = { 3, 1, 1, 32, other_digest },
                              authority = { 2, 1, 1, 32, digest };
@@ -886,6 +910,7 @@ int main(void)
         cmocka_unit_test(not_more_are_open_than_are_allowed),
         cmocka_unit_test(nobody_unwanted_is_visited_and_in_time_he_is_forgotten),
         cmocka_unit_test(there_is_a_ceiling_on_hosts),
+        cmocka_unit_test(where_there_is_no_room_the_unwanted_go_at_once),
         cmocka_unit_test(one_visit_is_judged_once_for_each_demand),
         cmocka_unit_test(many_demands_on_one_host_have_a_ceiling),
         cmocka_unit_test(certificates_have_a_ceiling_together),
