@@ -173,6 +173,21 @@ static void say_tables(struct steward *s, bool good, bool changed, const struct 
         log_info("tables: current");
 }
 
+/* Sendmail sends what it relays by the same mailers as all else: unlike Postfix's, its transports don't tell. */
+static void tell_own(struct steward *s)
+{
+    const struct settings *set = &s->config->settings;
+    struct tables_own own = { NULL };
+    struct arena *memory;
+
+    if (strcmp(set->tables.mta, "sendmail") != 0)
+        return;
+    memory = arena_new();
+    if (tables_own(set, memory, &own, NULL))        /* else the last ones known stand: without them no wildcard is written */
+        engine_own(s->engine, own.domains, own.count);
+    arena_free(memory);
+}
+
 /* Logs what there is to say; why (or NULL) also hears of a failure. */
 static bool write_tables(struct steward *s, bool *ret_changed, struct fault *ret_why)
 {
@@ -182,6 +197,7 @@ static bool write_tables(struct steward *s, bool *ret_changed, struct fault *ret
 
     good = may_write(s, rules, &why) && tables_write(&s->config->settings, rules, &changed, &why);
     engine_tables(s->engine, good);
+    tell_own(s);
     ruleset_unref(rules);
     say_tables(s, good, changed, &why);
     if (ret_changed != NULL)

@@ -106,6 +106,31 @@ const char *domain_parent(const char *name)
     return dot == NULL ? NULL : dot + 1;
 }
 
+static int compare_key(const void *a, const void *b)
+{
+    return strcmp(a, *(const char *const *)b);
+}
+
+static bool is_key(const char *const *keys, size_t count, const char *wanted)
+{
+    return count > 0 && bsearch(wanted, keys, count, sizeof(*keys), compare_key) != NULL;
+}
+
+bool domain_is_among(const char *const *keys, size_t count, const char *name)
+{
+    char below[1 + sizeof(((struct domain *)NULL)->name)];
+    const char *parent;
+
+    if (is_key(keys, count, name))
+        return true;
+    for (parent = domain_parent(name); parent != NULL; parent = domain_parent(parent)) {
+        snprintf(below, sizeof(below), ".%s", parent);
+        if (is_key(keys, count, below))
+            return true;
+    }
+    return false;
+}
+
 /* Reads a quoted or plain local part; at the end *at stands behind it. A quote that never ends is none. */
 static bool read_local(const char **at, char *ret)
 {

@@ -45,6 +45,8 @@ bool domain_unicode(const struct domain *d, char *ret, size_t size);
 bool domain_equal(const struct domain *a, const struct domain *b);
 /* The part behind the first dot, borrowed from name, or NULL. */
 const char *domain_parent(const char *name);
+/* Whether it is one of the keys, sorted as strcmp() has it: `d` is itself, `.d` all below. Pure. */
+bool domain_is_among(const char *const *keys, size_t count, const char *name);
 
 /*
  * An envelope path: brackets, a source route (RFC 5321 appendix C) and a quoted local part are understood. Never fails:

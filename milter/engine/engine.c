@@ -76,6 +76,7 @@ struct engine *engine_open(const struct settings *set, struct lookup *lookup, co
     signal_init(&e->left);
     e->rules = ruleset_ref(rules);
     e->repin = true;
+    e->own = own_new();
     e->fallbacks = fallbacks_new();
     fallbacks_adopt(e->fallbacks, rules);
     e->visits = visits_new(set);
@@ -115,6 +116,7 @@ void engine_close(struct engine *e)
     visits_free(e->visits);
     traffic_free(e->traffic);
     fallbacks_free(e->fallbacks);
+    own_free(e->own);
     cache_free(e->cache);
     cache_free(e->sts);
     chains_free(e->chains);
@@ -138,6 +140,17 @@ void engine_on_turn(struct engine *e, struct road_hook hook)
 void engine_tables(struct engine *e, bool current)
 {
     atomic_store(&e->tables_doubted, !current);
+}
+
+void engine_own(struct engine *e, const char *const *domains, size_t count)
+{
+    own_set(e->own, domains, count);
+}
+
+bool engine_is_own(struct engine *e, const struct ruleset *rules, const struct address *to, const struct address *from)
+{
+    return to->kind == ADDRESS_DOMAIN && own_has(e->own, to->domain.name) &&
+           !connector_names(ruleset_find(rules, to, from), to);
 }
 
 struct ruleset *engine_rules(struct engine *e)

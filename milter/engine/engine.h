@@ -114,6 +114,11 @@ void engine_on_turn(struct engine *e, struct road_hook hook);
  */
 void engine_tables(struct engine *e, bool current);
 
+/* The domains that the MTA itself delivers or relays for, sorted keys `d` and `.d`; copies them. Empty at first. */
+void engine_own(struct engine *e, const char *const *domains, size_t count);
+/* Whether the recipient is in one of them, and only a wildcard covers him, which did not mean it. */
+bool engine_is_own(struct engine *e, const struct ruleset *rules, const struct address *to, const struct address *from);
+
 /* Today's rules; gives a reference. */
 struct ruleset *engine_rules(struct engine *e);
 /* Takes rules; questions under way keep the old ones. */

@@ -5,6 +5,7 @@
 
 #include "base/thread.h"
 #include "engine/engine.h"
+#include "engine/own.h"
 #include "engine/traffic.h"
 #include "engine/visits.h"
 #include "store/cache.h"
@@ -55,6 +56,7 @@ struct engine {
     atomic_size_t overridden, tested;       /* connectors of today's rules, as the watch has counted them */
     atomic_ulong asked, hot, searches, held, bounced, fell_back, delivered, passed;
 
+    struct own *own;
     struct fallbacks *fallbacks;
     struct watch *watch;
     struct visits *visits;

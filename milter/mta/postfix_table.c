@@ -61,6 +61,12 @@ static bool fill(struct draft *d, const struct ruleset *rules, struct fault *why
     return true;
 }
 
+static bool read_own(struct draft *d, struct arena *memory, struct tables_own *ret, struct fault *why)
+{
+    d->conf.memory = memory;
+    return own_read(&d->conf, &d->postmap, NULL, NULL, ret, why);
+}
+
 static bool make_index(const struct draft *d, const char *path, struct fault *why)
 {
     return postmap_index(&d->postmap, table_joined(d, table_joined(d, d->type, ":"), path), why);
@@ -85,5 +91,5 @@ static bool list(const struct draft *d, const char *path, char **ret, struct fau
 
 const struct table_kind postfix_table = {
     .mta = "postfix", .folder = "/postfix", .name = "transport",
-    .ask = ask, .fill = fill, .index = make_index, .list = list,
+    .ask = ask, .own = read_own, .fill = fill, .index = make_index, .list = list,
 };

@@ -162,19 +162,19 @@ static bool read_classes(const struct sendmail_cf *cf, struct names *found, stru
     return true;
 }
 
-static bool read_own(const struct draft *d, struct tables_own *ret, struct fault *why)
+static bool read_own(struct draft *d, struct arena *memory, struct tables_own *ret, struct fault *why)
 {
     struct names found = { NULL };
     struct sendmail_cf cf;
     struct fault inner;
-    bool good = sendmail_cf_read(d->config_dir, d->memory, &cf, &inner);
+    bool good = sendmail_cf_read(d->config_dir, memory, &cf, &inner);
 
     if (good) {
         good = read_classes(&cf, &found, &inner);
         sendmail_cf_done(&cf);
     }
     if (good)
-        names_give(&found, d->memory, ret);
+        names_give(&found, memory, ret);
     names_done(&found);
     return good || fault_set(why, "Sendmail's own domains can't be told, so connectors for *.domain are refused, which could "
                              "swallow their mail: %.300s", inner.text);
@@ -199,7 +199,7 @@ static bool fill(struct draft *d, const struct ruleset *rules, struct fault *why
     struct tables_own own = { NULL };
 
     add_connectors(&d->sheet, rules);
-    if (sheet_has_wildcards(&d->sheet) && !read_own(d, &own, why))
+    if (sheet_has_wildcards(&d->sheet) && !read_own(d, d->memory, &own, why))
         return false;
     sheet_add_own(&d->sheet, &own);
     return true;
@@ -226,5 +226,5 @@ static bool list(const struct draft *d, const char *path, char **ret, struct fau
 
 const struct table_kind sendmail_table = {
     .mta = "sendmail", .folder = "/sendmail", .name = "mandatory",
-    .ask = ask, .fill = fill, .index = make_index, .list = list,
+    .ask = ask, .own = read_own, .fill = fill, .index = make_index, .list = list,
 };

@@ -66,26 +66,12 @@ static bool is_ours(const struct route *route)
     return false;
 }
 
-/* By a pattern that is no wildcard, so that no domain of the site's own can have been meant. */
-static bool is_named(const struct connector *c, const struct address *to)
-{
-    size_t i;
-
-    for (i = 0; i < c->recipient_count; i++) {
-        const struct pattern *p = &c->recipients[i];
-
-        if ((p->kind == PATTERN_DOMAIN || p->kind == PATTERN_ADDRESS) && pattern_matches(p, to))
-            return true;
-    }
-    return false;
-}
-
 /* Whether the generated table, or default_transport for `*`, puts the recipient on one of our roads. */
 static bool is_on_our_road(const struct sweep *s, const struct connector *c, const struct address *to)
 {
     struct road road = road_of_address(s->rules, to);
 
-    if (!is_named(c, to) && (s->own == NULL || tables_own_has(s->own, to->domain.name)))
+    if (!connector_names(c, to) && (s->own == NULL || tables_own_has(s->own, to->domain.name)))
         return false;
     if (road.route == NULL)
         road = road_of_everyone(s->rules);

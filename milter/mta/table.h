@@ -26,6 +26,8 @@ struct table_kind {
     const char *mta, *folder, *name;    /* `postfix`, `transport` */
     /* Settles the type and the programs. */
     bool (*ask)(struct draft *d, const struct settings *set, struct fault *why);
+    /* As tables_own() has it. */
+    bool (*own)(struct draft *d, struct arena *memory, struct tables_own *ret, struct fault *why);
     bool (*fill)(struct draft *d, const struct ruleset *rules, struct fault *why);
     bool (*index)(const struct draft *d, const char *path, struct fault *why);
     /* The lines that the index gives back, in the sheet's order; gives them. */

@@ -171,42 +171,21 @@ bool tables_current(const struct settings *set, const struct ruleset *rules, str
 
 bool tables_own(const struct settings *set, struct arena *memory, struct tables_own *ret, struct fault *why)
 {
-    struct draft *d;
+    const struct table_kind *kind = kind_of(set);
     struct job j;
     bool good;
 
-    job_init(&j, &postfix_table, set);
-    d = &j.draft;
-    good = postfix_table.ask(d, set, why);
-    d->conf.memory = memory;
-    good = good && own_read(&d->conf, &d->postmap, NULL, NULL, ret, why);
+    if (kind == NULL)
+        kind = &postfix_table;
+    job_init(&j, kind, set);
+    good = kind->ask(&j.draft, set, why) && kind->own(&j.draft, memory, ret, why);
     job_done(&j);
     return good;
 }
 
-static int by_domain(const void *a, const void *b)
-{
-    return strcmp(a, *(const char *const *)b);
-}
-
-static bool has_key(const struct tables_own *own, const char *key)
-{
-    return own->count > 0 && bsearch(key, own->domains, own->count, sizeof(*own->domains), by_domain) != NULL;
-}
-
 bool tables_own_has(const struct tables_own *own, const char *domain)
 {
-    char below[1 + sizeof(((struct domain *)NULL)->name)];
-    const char *parent;
-
-    if (has_key(own, domain))
-        return true;
-    for (parent = domain_parent(domain); parent != NULL; parent = domain_parent(parent)) {
-        snprintf(below, sizeof(below), ".%s", parent);
-        if (has_key(own, below))
-            return true;
-    }
-    return false;
+    return domain_is_among(own->domains, own->count, domain);
 }
 
 bool tables_there(const struct settings *set)

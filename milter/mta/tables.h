@@ -29,7 +29,7 @@ bool tables_write(const struct settings *set, const struct ruleset *rules, bool 
 /* Whether the table is what tables_write would make. false: it is not, or that can't be told; why says so. */
 bool tables_current(const struct settings *set, const struct ruleset *rules, struct fault *why);
 
-/* All domains that Postfix itself delivers, aliases or relays for: no mail of theirs is on our roads. Lives in memory. */
+/* All domains that the MTA itself delivers, aliases or relays for: no mail of theirs is on our roads. Lives in memory. */
 bool tables_own(const struct settings *set, struct arena *memory, struct tables_own *ret, struct fault *why);
 /* Whether a domain is one of them. Pure. */
 bool tables_own_has(const struct tables_own *own, const char *domain);

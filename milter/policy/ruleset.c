@@ -252,6 +252,19 @@ bool pattern_matches(const struct pattern *p, const struct address *a)
     return false;
 }
 
+bool connector_names(const struct connector *c, const struct address *to)
+{
+    size_t i;
+
+    for (i = 0; i < c->recipient_count; i++) {
+        const struct pattern *p = &c->recipients[i];
+
+        if ((p->kind == PATTERN_DOMAIN || p->kind == PATTERN_ADDRESS) && pattern_matches(p, to))
+            return true;
+    }
+    return false;
+}
+
 char *pattern_print(const struct pattern *p, char *ret, size_t size)
 {
     switch (p->kind) {

@@ -70,6 +70,9 @@ void ruleset_by_smart_host(const struct ruleset *rules, const struct next_hop *h
 void ruleset_by_user(const struct ruleset *rules, const struct domain *domain, struct connector_list *ret);
 
 bool pattern_matches(const struct pattern *p, const struct address *a);
+/* Whether the connector covers a recipient by a pattern that is no wildcard, so that no domain of the site's own can have been
+ * meant by mistake. */
+bool connector_names(const struct connector *c, const struct address *to);
 /* As written in the configuration. Returns ret. */
 char *pattern_print(const struct pattern *p, char *ret, size_t size);
 

@@ -411,7 +411,8 @@ static sfsistat judge_recipient(SMFICTX *ctx, char **arguments)
     sfsistat reply;
 
     read_address(ctx, "{rcpt_addr}", arguments, &to);
-    if ((mailer != NULL && !leads_out(s, mailer)) || to.kind == ADDRESS_BARE || to.kind == ADDRESS_NULL) {
+    if ((mailer != NULL && !leads_out(s, mailer)) || to.kind == ADDRESS_BARE || to.kind == ADDRESS_NULL ||
+        engine_is_own(judge, s->rules, &to, &s->from)) {
         note_route(s, "");
         return SMFIS_CONTINUE;
     }

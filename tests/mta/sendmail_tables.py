@@ -9,7 +9,7 @@ import connectors
 import daemon
 import letters
 import sendmail
-from lab import wait_until
+from lab import can_connect, wait_until
 from roads import health
 from sendmail_ways import settle
 from trial import expect, expect_fate, sendmail_chapter
@@ -130,6 +130,16 @@ def sendmail_map_own(lab, book):
         with book.test("tables: written anew"):
             done = lab.danelawd.cli("tables")
             expect(done.returncode == 0 and dumped().get("more.sender.example") == "own", done.stderr, dumped())
+        lab.mta.write("relay-domains", [BARE])
+        lab.rules([connectors.mandatory("*.example")])
+        lab.mta.restart()
+        wait_until(lambda: can_connect("127.0.0.1", 25), 20, "Sendmail to listen")
+        with book.test("what the site relays is accepted and sent, though a wildcard covers it; what it names is not"):
+            letter = letters.by_smtp(lab, "u@" + BARE)
+            settle(lab, [letter])
+            expect_fate(lab, letter, "delivered")
+            lab.rules_keep_queue([connectors.mandatory("*.example", BARE)])
+            expect_fate(lab, letters.by_smtp(lab, "u@" + BARE), "refused")
         before = dumped()
         os.chmod(sendmail.CONFIG + "/relay-domains", 0o600)
         with book.test("what can't be read: refused, the old map stays"):

@@ -135,6 +135,41 @@ static struct decision decision_for(struct scene *s, const char *to, int patienc
         assert_string_equal(tls_word(d_.tls), tls_word(level)); \
     } while (0)
 
+/* The MTA's own domains */
+
+static bool is_own(struct scene *s, const char *to)
+{
+    struct ruleset *rules = engine_rules(s->engine);
+    struct address parsed, from;
+    bool own;
+
+    address_parse(to, &parsed);
+    address_parse("al@home.example", &from);
+    own = engine_is_own(s->engine, rules, &parsed, &from);
+    ruleset_unref(rules);
+    return own;
+}
+
+static void a_domain_of_the_mtas_own_is_meant_by_no_wildcard(void **state)
+{
+    static const char *const own[] = { ".relayed.bank.example", "bank.example", "relayed.bank.example" };
+    struct scene s;
+
+    (void)state;
+    scene_init(&s);
+    scene_open(&s);
+    assert_false(is_own(&s, "bo@relayed.bank.example"));
+    engine_own(s.engine, own, COUNT_OF(own));
+    assert_true(is_own(&s, "bo@relayed.bank.example"));
+    assert_true(is_own(&s, "bo@deep.relayed.bank.example"));
+    assert_false(is_own(&s, "bo@other.bank.example"));
+    assert_false(is_own(&s, "bo@bank.example"));                /* named without a wildcard: it is meant */
+    assert_false(is_own(&s, "bo@[192.0.2.1]"));
+    engine_own(s.engine, NULL, 0);
+    assert_false(is_own(&s, "bo@relayed.bank.example"));
+    scene_close(&s);
+}
+
 /* Waiting */
 
 static void a_mandatory_recipient_waits_and_is_answered_when_evidence_lands(void **state)
@@ -873,6 +908,7 @@ static void every_decision_is_one_line_in_the_log(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_domain_of_the_mtas_own_is_meant_by_no_wildcard),
         cmocka_unit_test(a_mandatory_recipient_waits_and_is_answered_when_evidence_lands),
         cmocka_unit_test(the_deadline_ends_the_wait_and_the_search_goes_on),
         cmocka_unit_test(what_is_not_mandatory_never_waits),
