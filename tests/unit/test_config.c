@@ -254,7 +254,7 @@ static void visits_come_from_an_address_and_a_name(void **state)
 {
     static const char *const addresses[] = { "192.0.2.1", "2001:db8::1", "" };
     static const char *const no_addresses[] = { "eth0", "192.0.2.1:25", "[2001:db8::1]", "192.0.2", "mail.home.example" };
-    static const char *const names[] = { "mail.home.example", "b\xc3\xbc""cher.example", "[192.0.2.1]", "[IPv6:2001:db8::1]", "" };
+    static const char *const names[] = { "mail.home.example", "b\303\274cher.example", "[192.0.2.1]", "[IPv6:2001:db8::1]", "" };
     static const char *const no_names[] = { "mail home", "[mail.home.example]", "[192.0.2.1]:25", "mail..example" };
     char text[200], faults[400];
     size_t i;
