@@ -74,8 +74,9 @@ Mdanesmtp,	P=[IPC], F=_MODMF_(CONCAT(_DEF_SMTP_MAILER_FLAGS, `a', SMTP_MAILER_FL
 		A=DANELAW_MAILER_ARGS
 
 LOCAL_CONFIG
-dnl # -f: queue ids are case sensitive.  -t, -T: a look-up that fails is for the rules below to judge.
-Kdanelaw socket -f -t -d`'DANELAW_TIMEOUT -T<TMPF> DANELAW_MAP_SOCKET
+dnl # -f: queue ids are case sensitive.  -q: without its quotes a local part could be written so that the parts of the
+dnl # key end elsewhere.  -t, -T: a look-up that fails is for the rules below to judge.
+Kdanelaw socket -f -t -q -d`'DANELAW_TIMEOUT -T<TMPF> DANELAW_MAP_SOCKET
 Kdanelaw_mandatory DANELAW_MANDATORY_TYPE -t -T<TMPF> DANELAW_MANDATORY_MAP
 C{DanelawMailers}DANELAW_MAILERS
 

@@ -38,7 +38,7 @@ static void check_limit(struct sendmail_doctor *d, const struct sendmail_map *ma
 /* Each is why: what goes wrong without it. */
 static void check_options(struct sendmail_doctor *d, const struct sendmail_map *map)
 {
-    const char *other = map->options + strspn(map->options, "fdTt");
+    const char *other = map->options + strspn(map->options, "fdqTt");
 
     if (strchr(map->options, 'f') == NULL)
         sendmail_find(d, DOCTOR_HOLD, map->line, "without -f queue ids reach danelawd in lower case, so that it can't "
@@ -46,6 +46,9 @@ static void check_options(struct sendmail_doctor *d, const struct sendmail_map *
     if (strchr(map->options, 't') == NULL)
         sendmail_find(d, DOCTOR_HOLD, map->line, "without -t all connectors' mail waits while danelawd is down, not only "
                                                  "that of mandatory ones", sendmail_wanted(d, INCLUDE));
+    if (strchr(map->options, 'q') == NULL)
+        sendmail_find(d, DOCTOR_LEAK, map->line, "without -q quotes are lost on the way to danelawd, and a sender can write "
+                                                 "addresses that lead mail past its rule", sendmail_wanted(d, INCLUDE));
     if (map->on_failure == NULL || strcmp(map->on_failure, "<TMPF>") != 0)
         sendmail_find(d, DOCTOR_HOLD, map->line, "without -T<TMPF> the rules can't tell danelawd's silence from its word",
                       sendmail_wanted(d, INCLUDE));

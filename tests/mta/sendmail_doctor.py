@@ -121,6 +121,7 @@ BY_HAND = (
     ("R<mandatory> <$*>\t$@ <mandatory>", "R<mandatory> <$*>\t$@ <none>", "leak", "sendmail.cf:", "of DanelawKind is not"),
     ("$: $>ParseLocal $1", "$: $1", "leak", "sendmail.mc", "doesn't call ParseLocal"),
     ("socket -f -t ", "socket -t ", "hold", "sendmail.cf:", "without -f"),
+    ("socket -f -t -q ", "socket -f -t ", "leak", "sendmail.cf:", "without -q"),
     ("hash -t -T<TMPF> ", "hash -o -T<TMPF> ", "leak", "sendmail.cf:", "with -o"),
     ("hash -t -T<TMPF> ", "hash -t ", "leak", "sendmail.cf:", "without -T<TMPF>"),
 )

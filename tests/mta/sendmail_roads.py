@@ -177,3 +177,29 @@ def sendmail_farm(lab, book):
         wait_until(gone, 90, "all of it to arrive")
         for letter in sent:
             expect_safe(lab, letter)
+
+
+@sendmail_chapter
+def sendmail_quotes(lab, book):
+    """quoted local parts arrive, and cannot be written so that danelawd reads another recipient"""
+    lab.rules([connectors.mandatory(GOOD), connectors.mandatory(BARE)])
+    senders = ("<al@sender.example>", r'<"\"@elsewhere.example><al"@sender.example>')
+    for local in ('"a b"', '"a>b"', '"a<b"', r'"u\""', '"x@y"'):
+        for sender in senders:
+            with book.test(f"{local} from {sender}: to a good partner, and not to a bare one"):
+                good, bare = post_raw(lab, sender, f"<{local}@{GOOD}>"), post_raw(lab, sender, f"<{local}@{BARE}>")
+                wait_until(lambda: push_all(lab) or lab.partners.got(good), 30, "the letter to arrive")
+                expect({c["host"] for c in lab.partners.got(good)} == {"mx.good311.example"}, lab.partners.got(good))
+                expect(not lab.partners.got(bare), "LEAK", lab.partners.got(bare))
+
+
+def post_raw(lab, sender, recipient):
+    """A message with an envelope as it is written here; returns its Message-ID."""
+    number, message = new_message()
+    with Client(source=letters.QUEUE_CLIENT) as client:
+        for command in ("MAIL FROM:" + sender, "RCPT TO:" + recipient):
+            code, text = client.smtp.docmd(command)
+            expect(code == 250, command, text)
+        code, text = client.smtp.data(message)
+        expect(code == 250, text)
+    return number

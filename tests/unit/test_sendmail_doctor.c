@@ -31,7 +31,7 @@ static const char head[] =
     "C{VirtHost}virtual.example\n"
     "Kaccess hash -T<TMPF> @/etc/access\n"
     "Kmailertable hash @/etc/mailertable\n"
-    "Kdanelaw socket -f -t -d5 -T<TMPF> local:@/map.sock\n"
+    "Kdanelaw socket -f -t -q -d5 -T<TMPF> local:@/map.sock\n"
     "Kdanelaw_mandatory hash -t -T<TMPF> @/state/sendmail/mandatory\n"
     "C{DanelawMailers}danesmtp smtp esmtp smtp8 dsmtp relay\n"
     "O DaemonPortOptions=Name=MTA, Family=inet\n"
@@ -304,6 +304,7 @@ static const struct {
     { "Kdanelaw socket", "Kdanelaw hash", DOCTOR_HOLD, "sendmail.cf:", "of type hash" },
     { "socket -f", "socket", DOCTOR_HOLD, "sendmail.cf:", "without -f" },
     { "-f -t", "-f", DOCTOR_HOLD, "sendmail.cf:", "without -t" },
+    { "-t -q", "-t", DOCTOR_LEAK, "sendmail.cf:", "without -q" },
     { "-d5 -T<TMPF>", "-d5", DOCTOR_HOLD, "sendmail.cf:", "without -T<TMPF>" },
     { "-d5 -T<TMPF>", "-d5 -o -T<TMPF>", DOCTOR_HOLD, "sendmail.cf:", "-o changes" },
     { "-d5", "-d4", DOCTOR_HOLD, "sendmail.cf:", "waits 4s" },
