@@ -141,6 +141,8 @@ bool sendmail_parse(char *key, struct sendmail_question *ret, struct fault *why)
         return fault_set(why, "too many parts");
     read_address(parts[0], &made.to);
     read_address(parts[1], &made.from);
+    if (made.to.kind == ADDRESS_UNUSABLE)
+        return fault_set(why, "a recipient that can not be read");
     made.queue_id = parts[2];
     made.verify = made.at_gate ? parts[3] : "";
     made.server_name = made.at_gate ? parts[4] : "";

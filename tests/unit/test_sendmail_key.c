@@ -130,6 +130,19 @@ static void an_address_beyond_us_still_has_its_domain(void **state)
     assert_string_equal(q.from.domain.name, "home.example");
 }
 
+/* The rules have asked since its domain, as they read it, has a connector: nobody can say that it may pass. */
+static void a_recipient_whose_domain_is_beyond_us_is_garbage(void **state)
+{
+    (void)state;
+    assert_false(parses("route<bo@.bank.example><al@home.example><>"));
+    assert_false(parses("gate<bo@bank..example><><i><><mx.bank.example><192.0.2.1><><>"));
+    assert_string_equal(why.text, "a recipient that can not be read");
+    assert_true(parses("route<bo@bank.example><al@.home.example><>"));
+    assert_int_equal(q.from.kind, ADDRESS_UNUSABLE);
+    assert_true(parses("route<bo><al><>"));
+    assert_true(parses("route<><al><>"));
+}
+
 static void garbage_is_refused(void **state)
 {
     static const char *const garbage[] = {
@@ -172,6 +185,7 @@ int main(void)
         cmocka_unit_test(an_escaped_bracket_or_quote_parts_nothing),
         cmocka_unit_test(a_host_that_is_named_like_parts_is_garbage),
         cmocka_unit_test(an_address_beyond_us_still_has_its_domain),
+        cmocka_unit_test(a_recipient_whose_domain_is_beyond_us_is_garbage),
         cmocka_unit_test(garbage_is_refused),
         cmocka_unit_test(only_what_rules_can_take_is_answered),
     };
