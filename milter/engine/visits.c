@@ -16,6 +16,7 @@
 #include "base/log.h"
 #include "base/memory.h"
 #include "base/thread.h"
+#include "engine/remark.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -23,15 +24,13 @@
 enum {
     BUCKETS = 1024,
     WANTED_MS = 60 * 1000,              /* all that are wanted are named much more often */
-    KEPT_INTERVALS = 8,
-    RECENT_INTERVALS = 2,
+    KEPT_INTERVALS = 8, RECENT_INTERVALS = 2,
     BACK_OFF_MAX = 4,                   /* intervals */
     STANDINGS_MAX = 16,                 /* of one host */
     CHAINS_OCTETS_MAX = 32 * 1024 * 1024,
     SECOND_MS = 1000,
     DAY_S = 24 * 3600, DAY_MS = DAY_S * SECOND_MS,
     EXPIRES_SOON_S = 14 * DAY_S,
-    ABOUT_SIZE = 100,
 };
 
 /* What somebody demands of a host, and what the latest visit came to for it. */
@@ -56,7 +55,7 @@ struct place {
     int64_t at, due, wanted;
     unsigned failures;                  /* in a row: unreachable, or refused */
     bool open, demanded;
-    char about[ABOUT_SIZE];
+    char about[REMARK_ABOUT_SIZE];
     struct standing *standings;
     enum visit_state told_state;
     int64_t told, told_expiry;
@@ -487,14 +486,6 @@ bool visits_look(struct visits *v, const struct visit_host *host, struct visit *
 
 /* The log */
 
-/* What is to be said, decided under the lock and said without it. */
-struct remark {
-    enum { SAY_NOTHING = 0, SAY_FAILING, SAY_GOOD } what;
-    bool expires;
-    char about[ABOUT_SIZE], address[64], why[256];
-    int64_t not_after;
-};
-
 /* The host itself: in reach or not, and how long its certificate lives. */
 static void look_at_host(struct place *p, int64_t now, int64_t wall, struct remark *ret)
 {
@@ -502,7 +493,7 @@ static void look_at_host(struct place *p, int64_t now, int64_t wall, struct rema
     enum visit_state state = plain ? VISIT_SEEN : p->latest.state;
 
     if (state != p->told_state || (state != VISIT_SEEN && now - p->told >= DAY_MS)) {
-        ret->what = state != VISIT_SEEN ? SAY_FAILING : SAY_GOOD;
+        ret->what = state != VISIT_SEEN ? REMARK_FAILS : REMARK_GOOD;
         snprintf(ret->why, sizeof(ret->why), "%s", p->latest.why);
         p->told_state = state;
         p->told = now;
@@ -527,55 +518,17 @@ static void look_at_demand(struct place *p, uint64_t demand, int64_t now, struct
     failing = s->mark != VISIT_PASSES;
     if (failing == s->told_failing && (!failing || now - s->told < DAY_MS))
         return;
-    ret->what = failing ? SAY_FAILING : SAY_GOOD;
+    ret->what = failing ? REMARK_FAILS : REMARK_GOOD;
     snprintf(ret->why, sizeof(ret->why), "%s", s->why);
     s->told_failing = failing;
     s->told = now;
-}
-
-static const char *proof_words(enum visit_proof proof)
-{
-    switch (proof) {
-    case PROOF_NONE:
-        break;
-    case PROOF_TLS:
-        return "TLS";
-    case PROOF_DANE:
-        return "DANE";
-    case PROOF_STS:
-        return "MTA-STS";
-    case PROOF_NAMES:
-        return "the connector's own floor";
-    }
-    return "a visit";
-}
-
-static void say(const struct visit_host *host, const struct visit_demand *d, int64_t wall, const struct remark *r)
-{
-    long long days = (r->not_after - wall) / DAY_S;
-    char where[512];
-
-    snprintf(where, sizeof(where), "probe of %s:%u [%s], connector \"%s\"", host->name.name, host->port,
-             r->address[0] == '\0' ? "-" : r->address, r->about);
-    if (r->what == SAY_FAILING && d->proof == PROOF_NONE)
-        log_warning("%s: %s", where, r->why);
-    else if (r->what == SAY_FAILING)
-        log_warning("%s: fails %s: %s", where, proof_words(d->proof), r->why);
-    else if (r->what == SAY_GOOD && d->proof == PROOF_NONE)
-        log_info("%s: shows its certificates again", where);
-    else if (r->what == SAY_GOOD)
-        log_info("%s: passes %s again", where, proof_words(d->proof));
-    if (r->expires && r->not_after < wall)
-        log_warning("%s: its certificate has expired", where);
-    else if (r->expires)
-        log_warning("%s: its certificate expires in %lld days", where, days);
 }
 
 void visits_tell(struct visits *v, const struct visit_host *host, const struct visit_demand *d, int64_t now)
 {
     uint64_t demand = d->proof == PROOF_NONE ? 0 : hash_of(d);
     int64_t wall = (int64_t)clock_wall();
-    struct remark r = { .what = SAY_NOTHING };
+    struct remark r = { .what = REMARK_NONE };
     struct place *p;
 
     mutex_lock(&v->lock);
@@ -589,7 +542,7 @@ void visits_tell(struct visits *v, const struct visit_host *host, const struct v
             look_at_demand(p, demand, now, &r);
     }
     mutex_unlock(&v->lock);
-    say(host, d, wall, &r);
+    remark_say(&r, host, d->proof, wall);
 }
 
 /* Until somebody has judged the latest visit, the one before counts. */
