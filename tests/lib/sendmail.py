@@ -237,6 +237,8 @@ class Sendmail:
         """Writes sendmail.mc as the site has it, with lines above MAILER(...) and below; true where that is news."""
         with open(self.packages + "/usr/share/sendmail/cf/debian/sendmail.mc", encoding="utf-8") as file:
             lines = [line for line in file.read().splitlines() if not any(word in line for word in DROPPED)]
+        # With the preset of 10 waiting connections, of many at once some are never answered.
+        lines = [re.sub(r"(^DAEMON_OPTIONS.*)'\)", r"\1, Listen=512')", line) for line in lines]
         at = lines.index("MAILER_DEFINITIONS")
         text = "\n".join([*lines[:at], site, above, *lines[at + 1:], below, ""])
         if text == self.source:
