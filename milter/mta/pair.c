@@ -16,7 +16,8 @@
 /*
  * 1. The MTA only ever sees a whole index: it is made beside the old one, read back key by key, and renamed.
  * 2. Until that rename nothing of the old pair is touched; whatever fails before leaves it as it was.
- * 3. The text is renamed last, so a text that is current vouches for an index that is: is_current() needs no more.
+ * 3. The text is renamed last, so a text that is current vouches for an index that is. Both bear the same time, to the
+ *    nanosecond: whoever writes to the index afterwards gives himself away, and is_current() needs not read it.
  * 4. One process at a time: the folder is locked from the first look to the last rename.
  * 5. Who has the old index open learns that it is old: Postfix sees that its name is gone, Sendmail that it seems to be
  *    younger than when it was opened.
@@ -90,9 +91,9 @@ static bool same_bytes(int file, const struct text *text)
     return got == 0 && at == text->length;
 }
 
-static bool is_older(const struct timespec *a, const struct timespec *b)
+static bool same_time(const struct timespec *a, const struct timespec *b)
 {
-    return a->tv_sec < b->tv_sec || (a->tv_sec == b->tv_sec && a->tv_nsec < b->tv_nsec);
+    return a->tv_sec == b->tv_sec && a->tv_nsec == b->tv_nsec;
 }
 
 static bool is_current(const struct place *at, struct fault *why)
@@ -109,8 +110,8 @@ static bool is_current(const struct place *at, struct fault *why)
         return fault_set(why, "%s: is not what the connectors ask for", at->path);
     if (fstatat(at->folder, at->index, &index, AT_SYMLINK_NOFOLLOW) != 0)
         return fault_set(why, "%s%s: cannot be read: %s", at->path, at->pair->suffix, strerror(errno));
-    if (!S_ISREG(index.st_mode) || index.st_size == 0 || is_older(&index.st_mtim, &text.st_mtim))
-        return fault_set(why, "%s%s: is older than its text", at->path, at->pair->suffix);
+    if (!S_ISREG(index.st_mode) || index.st_size == 0 || !same_time(&index.st_mtim, &text.st_mtim))
+        return fault_set(why, "%s%s: is not the index that was made of its text", at->path, at->pair->suffix);
     return true;
 }
 
@@ -143,12 +144,25 @@ static bool write_text(const struct place *at, struct fault *why)
     return good;
 }
 
+/* Gives the index the text's time. */
+static bool stamp(const struct place *at, int index)
+{
+    struct timespec times[2] = { { .tv_nsec = UTIME_OMIT } };
+    struct stat text;
+
+    if (fstatat(at->folder, at->fresh, &text, AT_SYMLINK_NOFOLLOW) != 0)
+        return false;
+    times[1] = text.st_mtim;
+    return futimens(index, times) == 0;
+}
+
 /* Whoever the MTA runs as, it reads the index as it does the text. */
 static bool sync_index(const struct place *at, struct fault *why)
 {
     int file = openat(at->folder, at->fresh_index, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
     struct stat seen;
-    bool good = file >= 0 && fstat(file, &seen) == 0 && S_ISREG(seen.st_mode) && fchmod(file, 0644) == 0 && fsync(file) == 0;
+    bool good = file >= 0 && fstat(file, &seen) == 0 && S_ISREG(seen.st_mode) && fchmod(file, 0644) == 0 &&
+                stamp(at, file) && fsync(file) == 0;
 
     if (!good)
         fault_set(why, "%s: cannot be brought to disk: %s", at->fresh_index,

@@ -226,6 +226,12 @@ static void a_spoilt_table_is_seen_and_mended(void **state)
     assert_int_equal(truncate(index, 0), 0);
     assert_false(tables_current(&s.settings, rules, &why));
     write_well(&s, ruleset_ref(rules), true);
+    assert_int_equal(truncate(index, 4096), 0);
+    assert_false(tables_current(&s.settings, rules, &why));
+    write_well(&s, ruleset_ref(rules), true);
+    site_write(&s, "state/postfix/transport.db", "no index");
+    assert_false(tables_current(&s.settings, rules, &why));
+    write_well(&s, ruleset_ref(rules), true);
     site_write(&s, "state/postfix/transport", "old.example :\n");
     assert_false(tables_current(&s.settings, rules, &why));
     write_well(&s, rules, true);
