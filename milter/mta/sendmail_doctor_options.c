@@ -24,6 +24,27 @@ static void check_fingerprint(struct sendmail_doctor *d)
                                                      "and mail that must be authenticated waits", value), FINGERPRINT);
 }
 
+/* A CNAME, which anybody may forge, would lead to a name that no connector has. */
+static void check_aliases(struct sendmail_doctor *d)
+{
+    const struct sendmail_line *line;
+
+    if (!sendmail_is_on(d, "DontExpandCnames", &line))
+        sendmail_find(d, DOCTOR_LEAK, line, "Sendmail takes what a CNAME leads to for the recipient's domain, and no connector "
+                                            "knows that name", "define(`confDONT_EXPAND_CNAMES', `True')dnl");
+}
+
+/* A host that danelawd has turned down for one partner counts as failing for all who have it. */
+static void check_host_status(struct sendmail_doctor *d)
+{
+    const struct sendmail_line *line;
+    const char *value = sendmail_option(d, "HostStatusDirectory", &line);
+
+    if (*value != '\0')
+        sendmail_find(d, DOCTOR_HOLD, line, "Sendmail remembers on disk which hosts refused it: one that danelawd turns down for one "
+                                            "partner gets nobody's mail for a while", "undefine(`confHOST_STATUS_DIRECTORY')dnl");
+}
+
 static void check_clear(struct sendmail_doctor *d)
 {
     const struct sendmail_line *line;
@@ -156,6 +177,8 @@ static void check_client(struct sendmail_doctor *d)
 void sendmail_check_options(struct sendmail_doctor *d)
 {
     check_fingerprint(d);
+    check_aliases(d);
+    check_host_status(d);
     check_clear(d);
     check_only_to(d);
     check_spare_hosts(d);

@@ -129,7 +129,7 @@ bool sendmail_is_on(const struct sendmail_doctor *d, const char *name, const str
 {
     const char *value = sendmail_option(d, name, ret_line);
 
-    return *ret_line != NULL && (*value == '\0' || *value == 't' || *value == 'y');
+    return *ret_line != NULL && (*value == '\0' || strchr("tTyY", *value) != NULL);
 }
 
 const char *sendmail_equate(const struct sendmail_doctor *d, const struct sendmail_line *line, char field)

@@ -71,6 +71,17 @@ static void check_mailers(struct sendmail_doctor *d, const struct sendmail_cf *s
     text_done(&past.text);
 }
 
+/* As in sendmail.cf: what it makes of a name is what this host's Sendmail gets to see. */
+static void check_aliases(struct sendmail_doctor *d, const struct sendmail_cf *submit)
+{
+    const char *value = sendmail_cf_option(submit, "DontExpandCnames");
+
+    if (value == NULL || (*value != '\0' && strchr("tTyY", *value) == NULL))
+        sendmail_find_at(d, DOCTOR_LEAK, "submit.cf", "Sendmail takes what a CNAME leads to for the recipient's domain, and no "
+                                                      "connector knows that name",
+                         "define(`confDONT_EXPAND_CNAMES', `True')dnl in submit.mc, above FEATURE(`msp', ...)");
+}
+
 /* Without a submit.cf programs use sendmail.cf itself. */
 void sendmail_check_submit(struct sendmail_doctor *d)
 {
@@ -85,5 +96,6 @@ void sendmail_check_submit(struct sendmail_doctor *d)
     }
     check_host(d, &submit);
     check_mailers(d, &submit);
+    check_aliases(d, &submit);
     sendmail_cf_done(&submit);
 }

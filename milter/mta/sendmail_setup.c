@@ -182,8 +182,11 @@ bool setup_sendmail(const struct settings *set, const struct ruleset *rules, str
     if (!put_map_socket(set, ret, why) || !put_map(set, ret, why) || !put_mailers(set, rules, ret, why) ||
         !put_define("confCERT_FINGERPRINT_ALGORITHM", "sha256", ret, why) || !put_milter(set, ret, why))
         return false;
-    text_put(ret, "include(`" PKGDATADIR "/sendmail/danelaw.m4')dnl\n"
+    text_put(ret, "undefine(`confHOST_STATUS_DIRECTORY')dnl\n"
+                  "include(`" PKGDATADIR "/sendmail/danelaw.m4')dnl\n"
                   "dnl note: with this one, too, no sender's address is shown to a host that the partner never named:\n"
-                  "dnl include(`" PKGDATADIR "/sendmail/danelaw-mailfrom.m4')dnl\n");
+                  "dnl include(`" PKGDATADIR "/sendmail/danelaw-mailfrom.m4')dnl\n"
+                  "\n# submit.mc\ndnl note: above its FEATURE(`msp', ...); then make submit.cf anew\n"
+                  "define(`confDONT_EXPAND_CNAMES', `True')dnl\n");
     return !ret->full || fault_set(why, "the lines are too long");
 }

@@ -41,6 +41,7 @@ static const char head[] =
     "O InputMailFilters=danelaw\n"
     "O Milter.macros.envrcpt={rcpt_mailer}, {rcpt_host}, {rcpt_addr}\n"
     "O CertFingerprintAlgorithm=sha256\n"
+    "O DontExpandCnames=True\n"
     "Sparse=0\n"
     "R$*\t\t\t$: $>Parse0 $1\t\tinitial parsing\n"
     "R$*\t\t\t$: $>ParseLocal $1\thandle local hacks\n"
@@ -348,6 +349,9 @@ static const struct {
     /* single options */
     { "=sha256", "=md5", DOCTOR_HOLD, "sendmail.cf:", "told by md5" },
     { "O CertFinger", "#O CertFinger", DOCTOR_HOLD, "sendmail.mc", "is not set" },
+    { "O DontExpand", "#O DontExpand", DOCTOR_LEAK, "sendmail.mc", "what a CNAME leads to" },
+    { "Cnames=True", "Cnames=False", DOCTOR_LEAK, "sendmail.cf:", "what a CNAME leads to" },
+    { "", "O HostStatusDirectory=.hoststat\n", DOCTOR_HOLD, "sendmail.cf:", "for one partner" },
     { "#O TLSFallbacktoClear", "O TLSFallbacktoClear=True", DOCTOR_HINT, "sendmail.cf:", "in the clear" },
     { "", "O FallbackMXhost=spare.example\n", DOCTOR_HINT, "sendmail.cf:", "spare.example" },
     { "", "O FallbackSmartHost=spare.example\n", DOCTOR_HINT, "sendmail.cf:", "spare.example" },
@@ -609,7 +613,7 @@ static void sockets_must_be_open_and_safe(void **state)
 
 /* submit.cf as FEATURE(msp) makes it, but for what nobody looks at. */
 #define MSP                                                                                                  \
-    "V10/Berkeley\nD{MTAHost}[127.0.0.1]\nMlocal,\tP=[IPC], F=lDFMuXkw5S, A=TCP $h\n"                           \
+    "V10/Berkeley\nO DontExpandCnames=True\nD{MTAHost}[127.0.0.1]\nMlocal,\tP=[IPC], F=lDFMuXkw5S, A=TCP $h\n"                           \
     "Mesmtp,\tP=[IPC], F=mDFMuXak5, A=TCP $h\nMrelay,\tP=[IPC], F=mDFMuXa8k, A=TCP $h\n"
 
 static void programs_hand_mail_to_this_hosts_mta(void **state)
@@ -619,7 +623,8 @@ static void programs_hand_mail_to_this_hosts_mta(void **state)
     } files[] = {
         { MSP, NULL },
         { MSP "D{MTAHost}[relay.example]\n", "past this host's Sendmail" },
-        { "V10/Berkeley\nMesmtp,\tP=[IPC], F=mDFMuXak5, A=TCP $h\n", "names no MTA" },
+        { "V10/Berkeley\nO DontExpandCnames=True\nMesmtp,\tP=[IPC], F=mDFMuXak5, A=TCP $h\n", "names no MTA" },
+        { MSP "O DontExpandCnames=False\n", "what a CNAME leads to" },
         { MSP "Msmtp,\tP=[IPC], F=mDFMuXk, A=TCP $h\n", "(no F=5), and so past danelawd: smtp" },
     };
     size_t i;

@@ -88,7 +88,10 @@ static void the_lines_are_what_the_rules_take(void **state)
                         "define(`DANELAW_MANDATORY_MAP', `/var/lib/danelaw/sendmail/mandatory')dnl\n"
                         "define(`confCERT_FINGERPRINT_ALGORITHM', `sha256')dnl\n"
                         "INPUT_MAIL_FILTER(`danelaw', `S=local:/run/danelaw/milter.sock, F=T, T=C:30s;S:10s;R:20s;E:60s')dnl\n"
-                        "include(`" PKGDATADIR "/sendmail/danelaw.m4')dnl\n");
+                        "undefine(`confHOST_STATUS_DIRECTORY')dnl\n"
+                        "include(`" PKGDATADIR "/sendmail/danelaw.m4')dnl\n"
+                        "\n# submit.mc\n"
+                        "define(`confDONT_EXPAND_CNAMES', `True')dnl\n");
 }
 
 /* A note that m4 expanded would end up in sendmail.cf. */
@@ -101,7 +104,8 @@ static void every_other_line_is_a_note(void **state)
     (void)state;
     for (line = strchr(said, '\n') + 1; *line != '\0'; line += strcspn(line, "\n") + 1) {
         if (strncmp(line, "dnl ", 4) != 0 && strncmp(line, "define(`", 8) != 0 && strncmp(line, "include(`", 9) != 0 &&
-            strncmp(line, "INPUT_MAIL_FILTER(`", 19) != 0)
+            strncmp(line, "INPUT_MAIL_FILTER(`", 19) != 0 && strncmp(line, "undefine(`", 10) != 0 && *line != '\n' &&
+            strncmp(line, "# submit.mc\n", 12) != 0)
             fail_msg("%.*s", (int)strcspn(line, "\n"), line);
     }
 }
