@@ -44,22 +44,24 @@ static bool is_ours(const struct connector *c, const struct address *to)
 
 void engine_ask_sendmail(struct engine *e, const struct sendmail_question *q, struct pending *answer)
 {
+    const struct connector *c;
     struct ruleset *rules;
 
     if (!engine_enter(e, &rules)) {
         answer->done(answer, NULL);
         return;
     }
-    if (!is_ours(connector_of(rules, q), &q->to)) {
+    c = connector_of(rules, q);
+    if (!is_ours(c, &q->to)) {
         answer->done(answer, "pass");
         engine_leave(e, rules);
         return;
     }
     atomic_fetch_add(&e->asked, 1);
     if (q->at_gate)
-        sendmail_gate(e, rules, q, answer);
+        sendmail_gate(e, rules, c, q, answer);
     else
-        sendmail_route(e, rules, q, answer);
+        sendmail_route(e, rules, c, q, answer);
 }
 
 static int64_t age_of(const char *queue_id)
@@ -69,11 +71,9 @@ static int64_t age_of(const char *queue_id)
     return queue_id_time(queue_id, now, &made) ? now - made : -1;
 }
 
-void mail_ask_init(struct mail_ask *ask, struct engine *e, struct ruleset *rules, const struct sendmail_question *q,
-                   struct pending *answer)
+void mail_ask_init(struct mail_ask *ask, struct engine *e, struct ruleset *rules, const struct connector *c,
+                   const struct sendmail_question *q, struct pending *answer)
 {
-    const struct connector *c = connector_of(rules, q);
-
     *ask = (struct mail_ask){ .walk = { .engine = e, .judge_count = 1 }, .rules = rules, .connector = c, .to = q->to,
                               .from = q->from, .own = engine_own_hop(&q->to), .age = age_of(q->queue_id),
                               .start = clock_ms(), .answer = answer };

@@ -26,9 +26,9 @@ struct mail_ask {
     struct pending *answer;
 };
 
-/* Fills it in, between enter and leave; takes rules. */
-void mail_ask_init(struct mail_ask *ask, struct engine *e, struct ruleset *rules, const struct sendmail_question *q,
-                   struct pending *answer);
+/* Fills it in, between enter and leave; takes rules, which c is of. */
+void mail_ask_init(struct mail_ask *ask, struct engine *e, struct ruleset *rules, const struct connector *c,
+                   const struct sendmail_question *q, struct pending *answer);
 /* Logs, traces, counts; and what a connector in test mode would have said. */
 void mail_ask_record(const struct mail_ask *ask);
 /* Gives the answer, ends the question and frees it. value: NULL: TEMP. */
@@ -42,8 +42,10 @@ void mail_ask_reply(const struct mail_ask *ask, const struct next_hop *hop, stru
 /* The next hops of a route; none: the mail's own. Gives an array, or NULL. */
 struct next_hop *road_hops(const struct route *road, size_t *ret_count);
 
-/* The two questions; both take rules. */
-void sendmail_route(struct engine *e, struct ruleset *rules, const struct sendmail_question *q, struct pending *answer);
-void sendmail_gate(struct engine *e, struct ruleset *rules, const struct sendmail_question *q, struct pending *answer);
+/* The two questions, about mail of c's; both take rules. */
+void sendmail_route(struct engine *e, struct ruleset *rules, const struct connector *c, const struct sendmail_question *q,
+                    struct pending *answer);
+void sendmail_gate(struct engine *e, struct ruleset *rules, const struct connector *c, const struct sendmail_question *q,
+                   struct pending *answer);
 
 #endif

@@ -264,16 +264,15 @@ static void have_evidence(struct walk *self, struct evidence *found)
     judge(g);
 }
 
-void sendmail_gate(struct engine *e, struct ruleset *rules, const struct sendmail_question *q, struct pending *answer)
+void sendmail_gate(struct engine *e, struct ruleset *rules, const struct connector *c, const struct sendmail_question *q,
+                   struct pending *answer)
 {
     struct gate_ask *g = mem_zero(sizeof(*g));
-    const struct connector *c;
 
-    mail_ask_init(&g->mail, e, rules, q, answer);
+    mail_ask_init(&g->mail, e, rules, c, q, answer);
     g->mail.walk.done = have_evidence;
     gate_see(q->server_name, q->tls_version, q->fingerprint, &g->seen);
     snprintf(g->address, sizeof(g->address), "%s", q->server_addr);
-    c = g->mail.connector;
     g->on_fallback = connector_on_fallback(c);
     if (g->on_fallback)
         g->road = c->fallback;

@@ -131,11 +131,12 @@ static void look_ahead(struct mail_ask *ask)
     }
 }
 
-void sendmail_route(struct engine *e, struct ruleset *rules, const struct sendmail_question *q, struct pending *answer)
+void sendmail_route(struct engine *e, struct ruleset *rules, const struct connector *c, const struct sendmail_question *q,
+                    struct pending *answer)
 {
     struct mail_ask *ask = mem_zero(sizeof(*ask));
 
-    mail_ask_init(ask, e, rules, q, answer);
+    mail_ask_init(ask, e, rules, c, q, answer);
     ask->walk.done = have_evidence;
     if (ask->age >= YOUNG_SECONDS) {
         go_on(ask);
