@@ -26,14 +26,15 @@ dnl #
 dnl # Both ask only for recipients that the generated map names (makemap hash; "danelaw tables" writes it):
 dnl #
 dnl #   mandatory   no mail without danelawd's word: while it does not answer, these are deferred
-dnl #   road        a connector with a smart host, a route or a fallback of its own: route and gate are asked, but
-dnl #               while nobody answers, the mail goes the MTA's way
+dnl #   road        a connector with a mailer or a fallback of its own: route and gate are asked, but while nobody
+dnl #               answers, the mail goes the MTA's way
 dnl #   named       another connector: only the gate is asked; while nobody answers, the mail goes the MTA's way
 dnl #   own         a domain of this site that a wildcard must not swallow: left alone
 dnl #
 dnl # with keys user@d, d, .d (all below d) and "." (everyone), in this order.  Mail for everybody else never asks,
-dnl # and so never waits for danelawd.  Local names (class w), virtual hosts, and relayed domains (class R, unless
-dnl # the map names just them) are left alone, as are the mailertable, the access map and all other local rules.
+dnl # and so never waits for danelawd, unless the map cannot be read: then all are taken for mandatory.  Local names
+dnl # (class w), virtual hosts, and relayed domains (class R, unless the map names just them) are left alone, as are
+dnl # the mailertable, the access map and all other local rules.
 dnl #
 dnl # Why so many small rulesets: where a rule cannot be carried out (an answer that cannot be parsed, or is too
 dnl # long), Sendmail leaves the ruleset, and takes what it has until then for "OK".  Here each look-up sits in a
@@ -150,9 +151,9 @@ R<> $*			$@ $1
 R<?> $* $| <none>	$@ $1
 R<?> $* $| <own>	$@ $1
 R<?> $* $| <named>	$@ $1				the gate will ask
-R<?> $* < @ $+ > $* $| <mandatory>	$: <mandatory> $1 < @ $2 > $3 $| $>DanelawAskRoute $1 @ $2
 R<?> $* < @ $+ > $* $| <road>	$: <other> $1 < @ $2 > $3 $| $>DanelawAskRoute $1 @ $2
-R<?> $*			$#error $@ 4.7.5 $: "451 internal: the table of mandatory recipients cannot be read"
+R<?> $* < @ $+ > $* $| $*	$: <mandatory> $1 < @ $2 > $3 $| $>DanelawAskRoute $1 @ $2	also without a map
+R<?> $*			$#error $@ 4.7.5 $: "451 internal: the recipient cannot be asked about"
 R<$-> $* $| <pass>	$@ $2
 R<$-> $* < @ $+ > $* $| <road> <$-> $+	$#$5 $@ $6 $: $2 < @ $3 > $4
 R<$-> $* $| <hold> <> <> <> <> $- . $- . $- $*	$#error $@ $3 . $4 . $5 $: "451 " $6
@@ -202,7 +203,8 @@ R<mandatory> $* $| $&{DanelawPassed}	$@ $1		has just been asked
 R<mandatory> $* $| $*	$: <strict> $1 $| $>DanelawAskGate $1
 R<?> $* $| <road>	$: <other> $1 $| $>DanelawAskGate $1
 R<?> $* $| <named>	$: <other> $1 $| $>DanelawAskGate $1
-R<?> $*			$#error $@ 4.7.5 $: "451 internal: the table of mandatory recipients cannot be read"
+R<?> $* $| $*		$: <strict> $1 $| $>DanelawAskGate $1	the map cannot be read: all are asked about
+R<?> $*			$#error $@ 4.7.5 $: "451 internal: the recipient cannot be asked about"
 R<$-> $* $| <pass>	$@ $2
 R<$-> $* $| <hold> <> <> <> <> <> $*	$#error $@ 4.7.5 $: "451 " $3
 R<$-> $* $| <bounce> <> <> <> <> <> $*	$#error $@ 5.0.0 $: "550 5.7.5 " $3

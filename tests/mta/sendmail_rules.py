@@ -126,11 +126,22 @@ def sendmail_map_away(lab, book):
             with book.test(f"{what}, then somebody: it goes"):
                 expect_fate(lab, post(lab, STRICT)[0], "delivered")
         os.unlink(fakemap.TABLE + ".db")
-        with book.test("no table: everything but local mail waits"):
+        with book.test("no table: everybody is asked about, and goes"):
+            for letter in post(lab, STRICT, OTHER, "sender.example"):
+                expect_fate(lab, letter, "delivered")
+        server.answers = {"route": "OK pass", "gate": "OK " + REASON}
+        with book.test("no table, and the gate refuses: it waits"):
+            first, local = post(lab, STRICT, "sender.example")
+            expect_waiting(lab, first, REASON)
+            expect_fate(lab, local, "delivered")
+        server.close(remove=True)
+        with book.test("neither table nor map server: everything but local mail waits"):
             first, other, local = post(lab, STRICT, OTHER, "sender.example")
             for letter in (first, other):
-                expect_waiting(lab, letter, "cannot be read")
+                expect_waiting(lab, letter, NO_ANSWER)
             expect_fate(lab, local, "delivered")
+        server.answers = {"route": "OK pass", "gate": "OK pass"}
+        server.listen()
         fakemap.write_table(mandatory=[STRICT], named=[LAX], road=[ROAD])
         with book.test("the table is back: all goes on"):
             for letter in post(lab, STRICT, OTHER):
