@@ -168,7 +168,7 @@ static void on_patience_over(evutil_socket_t unused, short what, void *client)
     (void)unused, (void)what;
     close_question(c);                      /* the search goes on; the next attempt finds its result */
     if (at_gate)                            /* to Sendmail's rules TEMP is a dead daemon, who may stop mandatory mail only */
-        send_reply(c, "OK", "dns-temp: no answer from DNS in time");
+        send_reply(c, "OK", "dns-temp: DNS or the mail server did not answer in time");
     else
         send_reply(c, "TEMP", "no answer from DNS in time");
     read_requests(c);
