@@ -93,8 +93,8 @@ static bool put_map(const struct settings *set, struct text *ret, struct fault *
     text_init(&path, VALUE_MAX);
     text_print(&path, "%s/" SENDMAIL_TABLE, set->store.directory);
     if (!ready)
-        text_put(ret, "dnl note: the map is only written when danelaw.conf says tables.mta = \"sendmail\"; all mail to other "
-                      "domains is deferred while it is missing\n");
+        text_put(ret, "dnl note: the map is only written when danelaw.conf says tables.mta = \"sendmail\"; while it is "
+                      "missing all mail to other domains waits for danelawd\n");
     note_folders(text_words(&path), ret);
     good = put_define("DANELAW_MANDATORY_MAP", text_words(&path), ret, why);
     if (good && ready && strcmp(set->tables.type, "btree") == 0)
