@@ -185,6 +185,7 @@ R<?> $* $| <mandatory>	$: <mandatory> $1 $| $>DanelawAskGate $&u
 R<?> $* $| <$*>		$@ $1				the recipients are enough
 R<mandatory> $* $| <pass>	$@ $1 $(macro {DanelawPassed} $@ <$&u> <$&i> <$&{server_name}> <$&{server_addr}> <$&{cert_fp}> $)
 R<mandatory> $* $| <bounce> $*	$@ $1			the recipient says it
+R<mandatory> NONE $| <hold> $*	$: <> <> NONE $| <hold> $1	no TLS: if the access map wants none, a bounce
 R<mandatory> $* $| <hold> $*	$: <$&{opMode}> <$&{nrcpts}> $1 $| <hold> $2
 R<q> <1> $* $| <hold> $*	$@ $1			so does it
 R<$*> <$*> $* $| <hold> <> <> <> <> <> $*	$#error $@ 4.7.5 $: "451 " $4

@@ -244,3 +244,22 @@ def sendmail_company(lab, book):
             leaked = [e for e in lab.partners.read() if e["host"] == "mx.good301.example" and
                       any("(" in r or "<" in r or " " in r or "%" in r for r in e["recipients"])]
             expect(not leaked, leaked)
+
+
+@sendmail_chapter
+def sendmail_try_tls(lab, book):
+    """a host that the site's access map wants no TLS with"""
+    relay = ["Connect:127\tRELAY", "Connect:localhost\tRELAY"]
+    with fake(lab) as server:
+        server.answers["gate"] = "OK " + REASON
+        lab.mta.write("access", [*relay, "Try_TLS:mx.good301.example\tNO"], "hash")
+        try:
+            waiting = post(lab, STRICT)[0]
+            with book.test("mandatory mail waits, also in queue runs, and is not returned"):
+                expect_waiting(lab, waiting, REASON[:40])
+                for _ in range(2):
+                    sendmail_ways.push_all(lab)
+                    expect_waiting(lab, waiting)
+                expect([e for e in lab.mta.queue() if waiting.recipient in e[1]], waiting.story(lab))
+        finally:
+            lab.mta.write("access", relay, "hash")
