@@ -1072,6 +1072,8 @@ static void the_policies_of_mandatory_domains_are_warm_before_anybody_asks(void 
     wait_count(fake_fetches, &s, "firm.example", 1);
     wait_count(fake_fetches, &s, "relay.hub.example", 1);
     wait_count(fake_texts, &s, "bank.example", 1);
+    wait_count(fake_searches, &s, "firm.example", 1);                   /* the halves are kept warm apart, in rounds of their own */
+    wait_count(fake_searches, &s, "[relay.hub.example]:587", 1);
     assert_int_equal(fake_texts(s.fake, "friend.example"), 0);
     assert_true(fake_wait_settled(s.fake));
     assert_string_equal(outcome(&s, "bo@firm.example", 0),
