@@ -796,6 +796,7 @@ def term_in_the_rush_hour_ends_it_cleanly(world):
         if not SANITIZED:
             raise
         d.process.kill()            # at a sanitizer's pace libmilter unlocks a mutex that it has destroyed, and waits for it
+        d.process.wait()
         code, took = 0, 0
     finally:
         stop.set()
