@@ -347,8 +347,13 @@ class Sendmail:
             list(pool.map(lambda item: run_one(*item), resting.items()))
 
     def rouse(self, letters):
-        """Pushes them; what then rests in a queue still, and without a word, is held."""
-        self.push(letters)
+        """Pushes them; what then rests in a queue still, and without a word, is held.
+
+        On a slow machine danelawd's answer may be late once, or twice.
+        """
+        for _ in range(3):
+            self.push(letters)
+            time.sleep(0.3)             # the log's last words may still be on their way
         for letter in letters:
             if self.resting(self.log.queue_ids(letter.number)):
                 letter.silent = "held"
