@@ -170,7 +170,7 @@ static void make_table(struct configuration *conf)
         if (!user_become(&conf->settings, &why) || !know_overrides(conf, &why) ||
             !tables_write(&conf->settings, conf->rules, &changed, &why)) {
             cli_remark("warning: the table is not there: %s", why.text);
-            cli_remark("warning: run \"danelaw tables\" before adding these lines: the MTA defers all mail while a table "
+            cli_remark("warning: run \"danelaw tables\" before adding these lines: the MTA defers mail while a table "
                        "that it is told to use is missing");
         }
         _exit(0);
