@@ -4,16 +4,15 @@ Inside the namespace /etc/postfix, /var/spool/postfix and /var/lib/postfix are t
 postconf(1) and "danelaw setup postfix" work without options, as for an administrator.
 """
 
-import collections
 import glob
 import json
 import os
 import re
 import shutil
 import subprocess
-import threading
 import time
 
+import maillog
 from namespace import ROOT, cover_directory, run
 
 CONFIG, SPOOL, DATA = "/etc/postfix", "/var/spool/postfix", "/var/lib/postfix"
@@ -246,10 +245,7 @@ def look_old(path):
     os.utime(path, (then, then))
 
 
-Delivery = collections.namedtuple("Delivery", "time service pid queue_id to relay dsn status text tls")
-
-
-class MailLog:
+class MailLog(maillog.GrowingLog):
     """Reads Postfix's log as it grows; knows which message met which fate."""
 
     LINE = re.compile(r"^\S+ +\d+ [\d:]+ \S+ (postfix\S*)\[(\d+)\]: (.*)$")
@@ -257,29 +253,10 @@ class MailLog:
     TLS = re.compile(r"^(Verified|Trusted|Untrusted|Anonymous) TLS connection established to (\S+\]):")
 
     def __init__(self, path):
-        self.path, self.offset, self.rest = path, 0, ""
-        self.lock = threading.RLock()
-        self.lines = []                                 # all of it
-        self.deliveries = []
-        self.by_id = collections.defaultdict(set)       # Message-ID -> queue ids
-        self.by_queue_id = collections.defaultdict(list)
+        super().__init__(path)
         self.tls = {}                                   # pid -> (quality, relay)
 
-    def read(self):
-        with self.lock:
-            try:
-                with open(self.path, encoding="utf-8", errors="replace") as file:
-                    file.seek(self.offset)
-                    text = file.read()
-                    self.offset = file.tell()
-            except FileNotFoundError:
-                return
-            *lines, self.rest = (self.rest + text).split("\n")
-            for line in lines:
-                self._take(line)
-
-    def _take(self, line):
-        self.lines.append(line)
+    def take(self, line):
         head = self.LINE.match(line)
         if not head:
             return
@@ -296,29 +273,6 @@ class MailLog:
             queue_id, to, relay, dsn, status, why = fate.groups()
             seen, at = self.tls.get(pid, (None, None))
             tls = seen if at == relay.rpartition(":")[0] else None      # "host[address]:25"
-            entry = Delivery(time.time(), service, pid, queue_id, to, relay, dsn, status, why, tls)
+            entry = maillog.Delivery(time.time(), service, pid, queue_id, to, relay, dsn, status, why, tls)
             self.deliveries.append(entry)
             self.by_queue_id[queue_id].append(entry)
-
-    def fates(self, message_id, recipient=None):
-        """All that happened so far to a message, oldest first; recipients compare without regard to case."""
-        self.read()
-        with self.lock:
-            found = [d for q in self.by_id.get(message_id, ()) for d in self.by_queue_id.get(q, ())]
-        if recipient is not None:
-            found = [d for d in found if d.to.lower() == recipient.lower()]
-        return sorted(found, key=lambda d: d.time)
-
-    def about(self, *words, limit=25):
-        """The last lines that mention any of the words, for somebody who looks for a fault."""
-        self.read()
-        with self.lock:
-            return [line for line in self.lines if any(w in line for w in words)][-limit:]
-
-    def mark(self):
-        self.read()
-        return len(self.lines)
-
-    def since(self, mark):
-        self.read()
-        return self.lines[mark:]

@@ -5,7 +5,6 @@ and "danelaw setup sendmail" work without options, as for an administrator.  LAB
 the unpacked packages; without it they are fetched with apt-get once, and kept in CACHE.
 """
 
-import collections
 import concurrent.futures
 import contextlib
 import fcntl
@@ -19,6 +18,7 @@ import subprocess
 import threading
 import time
 
+import maillog
 from namespace import ROOT, cover_directory, run
 
 PACKAGES = ("sendmail-bin", "sendmail-base", "sendmail-cf")     # and the libraries that sendmail-bin names
@@ -438,38 +438,13 @@ class Catcher:
                 out.flush()
 
 
-Delivery = collections.namedtuple("Delivery", "time service pid queue_id to relay dsn status text tls")
-
-
-class MailLog:
+class MailLog(maillog.GrowingLog):
     """Reads Sendmail's log as it grows; knows which message met which fate."""
 
     LINE = re.compile(r"^\w+ +\d+ [\d:]+ (\S+?)\[(\d+)\]: (\w{14,}): (.*)$")
     FATE = re.compile(r"^to=(.*?), (?:ctladdr=.*?, )?delay=.*?, mailer=(\S+?),.*?dsn=([\d.]+),.*? stat=(.*)$")
 
-    def __init__(self, path):
-        self.path, self.offset, self.rest = path, 0, ""
-        self.lock = threading.RLock()
-        self.lines = []                                 # all of it
-        self.deliveries = []
-        self.by_id = collections.defaultdict(set)       # Message-ID -> queue ids
-        self.by_queue_id = collections.defaultdict(list)
-
-    def read(self):
-        with self.lock:
-            try:
-                with open(self.path, encoding="utf-8", errors="replace") as file:
-                    file.seek(self.offset)
-                    text = file.read()
-                    self.offset = file.tell()
-            except FileNotFoundError:
-                return
-            *lines, self.rest = (self.rest + text).split("\n")
-            for line in lines:
-                self._take(line)
-
-    def _take(self, line):
-        self.lines.append(line)
+    def take(self, line):
         head = self.LINE.match(line)
         if not head:
             return
@@ -491,34 +466,7 @@ class MailLog:
         relay = re.search(r", relay=(.*?), dsn=", text)
         outcome = "sent" if status.startswith("Sent") else "bounced" if dsn[0] == "5" else "deferred"
         for one in to.split(","):
-            entry = Delivery(time.time(), f"{program}/{mailer}", pid, queue_id, one.strip("<>"),
+            entry = maillog.Delivery(time.time(), f"{program}/{mailer}", pid, queue_id, one.strip("<>"),
                              relay and relay[1], dsn, outcome, status, None)
             self.deliveries.append(entry)
             self.by_queue_id[queue_id].append(entry)
-
-    def fates(self, message_id, recipient=None):
-        """All that happened so far to a message, oldest first; recipients compare without regard to case."""
-        self.read()
-        with self.lock:
-            found = [d for q in self.by_id.get(message_id, ()) for d in self.by_queue_id.get(q, ())]
-        if recipient is not None:
-            found = [d for d in found if d.to.lower() == recipient.lower()]
-        return sorted(found, key=lambda d: d.time)
-
-    def queue_ids(self, message_id):
-        self.read()
-        return set(self.by_id.get(message_id, ()))
-
-    def about(self, *words, limit=25):
-        """The last lines that mention any of the words, for somebody who looks for a fault."""
-        self.read()
-        with self.lock:
-            return [line for line in self.lines if any(w in line for w in words)][-limit:]
-
-    def mark(self):
-        self.read()
-        return len(self.lines)
-
-    def since(self, mark):
-        self.read()
-        return self.lines[mark:]

@@ -3,7 +3,7 @@
 import connectors
 import letters
 import sendmail_ways
-import table
+import states
 from trial import expect, expect_fate, expect_safe, sendmail_chapter
 
 # What Sendmail's own look-ups say first, where DNS lies or fails: it never gets as far as the gate.
@@ -14,7 +14,8 @@ DNS = ("dnssec-invalid", "dns-temp")
 def sendmail_mandatory(lab, book):
     """mail under mandatory connectors: authenticated, or not at all"""
     lab.rules(connectors.each(connectors.mandatory))
-    for letter in post_to_all(lab, (letters.by_smtp, letters.by_queue_client, letters.by_sendmail)):
+    ways = (letters.by_smtp, letters.by_queue_client, letters.by_sendmail)
+    for letter in states.post_to_all(lab, ways, sendmail_ways.settle):
         partner = letter.partner
         with book.test(f"mandatory {partner.name} by {letter.way}: {partner.mandatory.outcome}"):
             expect_safe(lab, letter)
@@ -27,7 +28,7 @@ def sendmail_mandatory(lab, book):
 def sendmail_opportunistic(lab, book):
     """mail under opportunistic connectors: DANE where it is offered, never past a broken one"""
     lab.rules(connectors.each(connectors.opportunistic))
-    for letter in post_to_all(lab, (letters.by_smtp, letters.by_sendmail)):
+    for letter in states.post_to_all(lab, (letters.by_smtp, letters.by_sendmail), sendmail_ways.settle):
         partner = letter.partner
         with book.test(f"opportunistic {partner.name} by {letter.way}: {partner.opportunistic.outcome}"):
             expect_outcome(lab, letter, partner.opportunistic)
@@ -39,34 +40,13 @@ def sendmail_opportunistic(lab, book):
 @sendmail_chapter
 def sendmail_unnamed(lab, book):
     """mail to partners that no connector names goes Sendmail's own way"""
-    lab.rules([connectors.mandatory("good301.example")])
-    partners = [p for p in table.PARTNERS if p.opportunistic.outcome == "delivered" and p.name != "good301"]
-    sent = letters.post(lab, [(letters.by_smtp, f"u@{p.domain}") for p in partners])
-    sendmail_ways.settle(lab, sent)
-    for letter in sent:
-        with book.test(f"unnamed {letter.partner.name}: delivered by esmtp"):
-            expect_fate(lab, letter, "delivered")
-            service = letter.events(lab)[-1].service
-            expect(service == "sm-mta/esmtp", service, lambda: letter.story(lab))
-
-
-def post_to_all(lab, ways):
-    """One letter to each partner by each way, settled; what is refused for want of knowledge is tried again."""
-    sent = letters.post(lab, [(way, f"u@{p.domain}") for way in ways for p in table.PARTNERS])
-    letters.insist(lab, sent, lambda letter: letter.partner.mandatory.reason != "dns-temp")
-    sendmail_ways.settle(lab, sent)
-    return sent
+    states.post_unnamed(lab, book, "sm-mta/esmtp", sendmail_ways.settle)
 
 
 def expect_outcome(lab, letter, fate):
-    """The fate in the table; what is held may also be refused with the reason, where one can refuse."""
+    """The fate in the table."""
     if letter.code >= 400:
-        expect(fate.outcome == "held" and fate.reason is not None and letter.way == "smtp", "refused",
-               lambda: letter.story(lab))
-        code = "451 4.4.3" if fate.reason == "dns-temp" else "451 4.7.5"
-        wanted = f"{code} {fate.reason}: "
-        expect(f"{letter.code} {letter.reply}".startswith(wanted), f"wanted {wanted}",
-               lambda: letter.story(lab))
+        states.expect_refusal(lab, letter, fate)
         return
     expect_fate(lab, letter, fate.outcome)
     if fate.outcome == "held" and fate.reason not in DNS:

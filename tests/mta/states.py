@@ -80,34 +80,43 @@ def mail_opportunistic(lab, book):
 @chapter
 def mail_unnamed(lab, book):
     """mail to partners that no connector names goes Postfix's own way"""
+    post_unnamed(lab, book, "postfix/smtp")
+
+
+def post_unnamed(lab, book, service, settle=letters.settle):
+    """All that can be delivered is, by this service of the MTA's own."""
     lab.rules([connectors.mandatory("good301.example")])
     partners = [p for p in table.PARTNERS if p.opportunistic.outcome == "delivered"]
     sent = letters.post(lab, [(letters.by_smtp, f"u@{p.domain}") for p in partners if p.name != "good301"])
-    letters.settle(lab, sent)
+    settle(lab, sent)
     for letter in sent:
-        with book.test(f"unnamed {letter.partner.name}: delivered by smtp"):
+        with book.test(f"unnamed {letter.partner.name}: delivered by {service.partition('/')[2]}"):
             expect_fate(lab, letter, "delivered")
-            service = letter.events(lab)[-1].service
-            expect(service == "postfix/smtp", service, lambda: letter.story(lab))
+            used = letter.events(lab)[-1].service
+            expect(used == service, used, lambda: letter.story(lab))
 
 
-def post_to_all(lab, ways):
+def post_to_all(lab, ways, settle=letters.settle):
     """One letter to each partner by each way, settled; what is refused for want of knowledge is tried again."""
     sent = letters.post(lab, [(way, f"u@{p.domain}") for way in ways for p in table.PARTNERS])
     letters.insist(lab, sent, lambda letter: letter.partner.mandatory.reason != "dns-temp")
-    letters.settle(lab, sent)
+    settle(lab, sent)
     return sent
 
 
+def expect_refusal(lab, letter, fate):
+    """What is held may also be refused with the reason, where one can refuse."""
+    expect(fate.outcome == "held" and fate.reason is not None and letter.way == "smtp", "refused",
+           lambda: letter.story(lab))
+    code = "451 4.4.3" if fate.reason == "dns-temp" else "451 4.7.5"
+    wanted = f"{code} {fate.reason}: "
+    expect(f"{letter.code} {letter.reply}".startswith(wanted), f"wanted {wanted}", lambda: letter.story(lab))
+
+
 def expect_outcome(lab, letter, fate):
-    """The fate in the table; what is held may also be refused with the reason, where one can refuse."""
+    """The fate in the table."""
     if letter.code >= 400:
-        expect(fate.outcome == "held" and fate.reason is not None and letter.way == "smtp", "refused",
-               lambda: letter.story(lab))
-        code = "451 4.4.3" if fate.reason == "dns-temp" else "451 4.7.5"
-        wanted = f"{code} {fate.reason}: "
-        expect(f"{letter.code} {letter.reply}".startswith(wanted), f"wanted {wanted}",
-               lambda: letter.story(lab))
+        expect_refusal(lab, letter, fate)
         return
     expect_fate(lab, letter, fate.outcome)
     if fate.verified:
