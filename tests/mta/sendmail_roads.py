@@ -67,6 +67,31 @@ def sendmail_smart_hosts(lab, book):
 
 
 @sendmail_chapter
+def sendmail_fallback(lab, book):
+    """a connector that holds moves to its fallback road, by its mailer; the gate judges that road's host"""
+    routes = {name: {"transport": "esmtp", "next_hop": f"[mx.{name}.example]", "tls": "dane-only"} for name in ("good301", "mismatch")}
+    lab.rules([connectors.mandatory(BARE, fallback="good301", fallback_after="2s"),
+               connectors.mandatory("unsigned.example", fallback="mismatch", fallback_after="2s")], routes=routes)
+    good, bad = post(lab, f"u@{BARE}", "u@unsigned.example")
+
+    def try_again(letter):
+        lab.mta.push([letter])
+        return letter.fate(lab) == "delivered"
+    with book.test("first it is held"):
+        for letter in (good, bad):
+            expect_fate(lab, letter, "held")
+    with book.test("then it goes to the spare host by its mailer, authenticated there"):
+        wait_until(lambda: try_again(good), 60, "the fallback road")
+        expect(at(lab, good) == {"mx.good301.example"}, good.story(lab))
+        expect(good.events(lab)[-1].service == "sm-mta/esmtp", good.story(lab))
+    with book.test("where the spare host's certificate is wrong, it waits on"):
+        fell = wait_until(lambda: try_again(bad) or [e for e in bad.events(lab) if "mx.mismatch.example" in (e.relay or "")], 60,
+                          "an attempt at the spare host")
+        expect(fell is not True and not bad.copies(lab), "LEAK", bad.story(lab))
+        expect_fate(lab, bad, "held")
+
+
+@sendmail_chapter
 def sendmail_senders(lab, book):
     """a connector with senders rules their mail, and no other"""
     lab.rules([connectors.mandatory(BARE, senders=["al@sender.example"]), connectors.mandatory("unsigned.example", senders=["<>"])])
