@@ -49,7 +49,7 @@ struct sendmail_question {
     struct address to, from;
     const char *queue_id;
     bool at_gate;                   /* on the wire, just before the recipient is named: what follows is known; else its route is asked for */
-    const char *verify, *server_name, *server_addr, *tls_version, *fingerprint;
+    const char *server_name, *server_addr, *tls_version, *fingerprint;
 };
 
 enum map_table { MAP_POSTFIX_TLS = 0, MAP_POSTFIX_MANDATORY };

@@ -277,22 +277,13 @@ size_t visits_due(struct visits *v, int64_t now, struct visit_host ret[], size_t
     return count;
 }
 
-static size_t octets_of(const struct cert_chain *chain)
-{
-    size_t octets = 0, i;
-
-    for (i = 0; chain != NULL && i < chain->count; i++)
-        octets += chain->lengths[i];
-    return octets;
-}
-
 /* Returns what is to be let go of: the chain before, or the new one where all are too large together. */
 static struct cert_chain *land_locked(struct visits *v, struct place *p, struct visit *visit, int64_t now) HOLDING(v->lock)
 {
     struct cert_chain *old = p->latest.chain, *surplus = NULL;
 
     v->octets -= p->octets;
-    p->octets = octets_of(visit->chain);
+    p->octets = visit->chain == NULL ? 0 : cert_chain_octets(visit->chain);
     if (v->octets + p->octets > CHAINS_OCTETS_MAX) {
         surplus = take(visit->chain);
         p->octets = 0;

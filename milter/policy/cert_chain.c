@@ -103,6 +103,15 @@ void cert_chain_unref(struct cert_chain *c)
         free(c);
 }
 
+size_t cert_chain_octets(const struct cert_chain *c)
+{
+    size_t octets = 0, i;
+
+    for (i = 0; i < c->count; i++)
+        octets += c->lengths[i];
+    return octets;
+}
+
 /* What both ways to judge share */
 
 /* Those that are certificates; the others prove nothing. The host's own is always the first. */

@@ -29,6 +29,8 @@ bool cert_chain_new(const uint8_t *const certificates[], const size_t lengths[],
                     struct fault *why);
 struct cert_chain *cert_chain_ref(struct cert_chain *c);
 void cert_chain_unref(struct cert_chain *c);              /* NULL is welcome */
+/* Of all certificates together. */
+size_t cert_chain_octets(const struct cert_chain *c);
 
 /* What a host must prove by DANE, and by which names. */
 struct cert_chain_demand {

@@ -144,7 +144,7 @@ bool sendmail_parse(char *key, struct sendmail_question *ret, struct fault *why)
     if (made.to.kind == ADDRESS_UNUSABLE)
         return fault_set(why, "a recipient that can not be read");
     made.queue_id = parts[2];
-    made.verify = made.at_gate ? parts[3] : "";
+    /* parts[3] is ${verify}, what the MTA thinks of the certificate itself: nobody here goes by that */
     made.server_name = made.at_gate ? parts[4] : "";
     made.server_addr = made.at_gate ? parts[5] : "";
     made.tls_version = made.at_gate ? parts[6] : "";

@@ -152,15 +152,6 @@ static struct cert_chain *serve_locked(struct chains *m, const uint8_t *fingerpr
     return cert_chain_ref(k->chain);
 }
 
-static size_t octets_of(const struct cert_chain *c)
-{
-    size_t octets = sizeof(struct kept) + sizeof(*c), i;
-
-    for (i = 0; i < c->count; i++)
-        octets += c->lengths[i];
-    return octets;
-}
-
 static void keep_locked(struct chains *m, struct cert_chain *chain, int64_t now) HOLDING(m->lock)
 {
     struct kept *k = find_kept_locked(m, chain->fingerprint);
@@ -169,7 +160,7 @@ static void keep_locked(struct chains *m, struct cert_chain *chain, int64_t now)
         drop_kept_locked(m, k);             /* the host's own certificate is the same, those above it may not be */
     k = mem_zero(sizeof(*k));
     k->chain = cert_chain_ref(chain);
-    k->octets = octets_of(chain);
+    k->octets = sizeof(*k) + sizeof(*chain) + cert_chain_octets(chain);
     k->kept_at = now;
     put(&m->kept, &k->place, hash_bytes(chain->fingerprint, CERT_CHAIN_FINGERPRINT));
     m->octets += k->octets;

@@ -55,7 +55,6 @@ static void a_gate_has_eight(void **state)
     (void)state;
     assert_true(parses("gate<bo@bank.example><><6ALMswl5027737><OK><mx.bank.example.><10.77.1.12><TLSv1.3><09:A7>"));
     assert_true(q.at_gate);
-    assert_string_equal(q.verify, "OK");
     assert_string_equal(q.server_name, "mx.bank.example.");
     assert_string_equal(q.server_addr, "10.77.1.12");
     assert_string_equal(q.tls_version, "TLSv1.3");

@@ -164,7 +164,7 @@ static const char *id_of(int64_t age, char ret[static 32])
 
 static const char *route_by(struct scene *s, const char *to, const char *from, const char *id)
 {
-    struct sendmail_question q = { .queue_id = id, .verify = "", .server_name = "", .server_addr = "", .tls_version = "",
+    struct sendmail_question q = { .queue_id = id, .server_name = "", .server_addr = "", .tls_version = "",
                                    .fingerprint = "" };
     static struct reply r;
 
@@ -187,7 +187,7 @@ static void gate_begin(struct scene *s, const char *to, const char *server, cons
                        struct reply *r)
 {
     char id[32], fingerprint[96] = "";
-    struct sendmail_question q = { .queue_id = id_of(age, id), .at_gate = true, .verify = "FAIL", .server_name = server,
+    struct sendmail_question q = { .queue_id = id_of(age, id), .at_gate = true, .server_name = server,
                                    .server_addr = "192.0.2.1", .tls_version = chain == NULL ? "" : "TLSv1.3",
                                    .fingerprint = fingerprint };
 
@@ -909,7 +909,7 @@ static void who_waits_while_we_stop_is_told_nothing(void **state)
     }
     assert_true(fake_wait_probes(s.fake, "mx1.bank.example", 1));
     for (i = 0; i < ASKERS; i++) {
-        struct sendmail_question q = { .verify = "", .server_name = "", .server_addr = "", .tls_version = "",
+        struct sendmail_question q = { .server_name = "", .server_addr = "", .tls_version = "",
                                        .fingerprint = "" };
         char id[32];
 
