@@ -4,13 +4,13 @@
 #include "base/log.h"
 #include "base/memory.h"
 #include "base/thread.h"
+#include "ear.h"
 #include "fake_lookup.h"
 #include "site.h"
 
 #include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <unistd.h>
 
 enum { PATIENT = FAKE_WAIT_MS };
@@ -830,37 +830,24 @@ static void one_lost_packet_is_a_doubt_and_no_verdict(void **state)
 
 /* The log */
 
-struct ear {
-    int kept, heard;
-};
-
 static void listen_to_log(struct ear *e)
 {
-    e->kept = dup(STDERR_FILENO);
-    e->heard = memfd_create("log", MFD_CLOEXEC);
-    assert_true(e->kept >= 0 && e->heard >= 0);
-    dup2(e->heard, STDERR_FILENO);
+    ear_open(e);
     log_open("x", false, "mail");
 }
 
 /* Gives what was said, without `x: `; the number behind took= becomes N. */
 static void stop_listening(struct ear *e, char *ret, size_t size)
 {
-    ssize_t length;
     char *took;
 
-    dup2(e->kept, STDERR_FILENO);
-    length = pread(e->heard, ret, size - 1, 0);
-    assert_true(length >= 0);
-    ret[length] = '\0';
+    ear_close(e, ret, size);
     took = strstr(ret, "took=");
     if (took != NULL) {
         assert_true(strspn(took + 5, "0123456789") > 0);
         assert_string_equal(took + 5 + strspn(took + 5, "0123456789"), "\n");
         strcpy(took + 5, "N");
     }
-    close(e->kept);
-    close(e->heard);
 }
 
 static void assert_logs(struct scene *s, const char *queue_id, const char *to, const char *from, const char *line)

@@ -4,6 +4,7 @@
 #include "base/log.h"
 #include "base/memory.h"
 #include "base/thread.h"
+#include "ear.h"
 #include "fake_lookup.h"
 #include "server/listen.h"
 #include "site.h"
@@ -16,7 +17,6 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/un.h>
@@ -305,24 +305,20 @@ static void a_gate_that_waits_holds_no_other_question_and_refuses_after_the_budg
 
 static void an_unknown_table_is_temp_and_a_line_in_the_log(void **state)
 {
-    int kept = dup(STDERR_FILENO), heard = memfd_create("log", MFD_CLOEXEC), c;
     char words[4096];
     struct site_map s;
-    ssize_t length;
+    struct ear ear;
+    int c;
 
     (void)state;
     start(&s, 100);
     c = client(&s);
-    dup2(heard, STDERR_FILENO);
+    ear_open(&ear);
     assert_starts(ask(c, "transport\x1b friend.example"), "TEMP ");
-    dup2(kept, STDERR_FILENO);
-    length = pread(heard, words, sizeof(words) - 1, 0);
-    words[length < 0 ? 0 : length] = '\0';
+    ear_close(&ear, words, sizeof(words));
     assert_non_null(strstr(words, "unknown table"));
     assert_non_null(strstr(words, "transport?"));
     assert_null(strchr(words, 0x1b));
-    close(kept);
-    close(heard);
     close(c);
     stop(&s);
 }
