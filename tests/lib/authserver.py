@@ -1,4 +1,4 @@
-"""Postfix's "dovecot" authentication in forty lines: everybody whose password is "secret" may submit."""
+"""Postfix's "dovecot" authentication and Cyrus SASL's saslauthd: everybody whose password is "secret" may submit."""
 
 import base64
 import os
@@ -23,6 +23,15 @@ class Handler(socketserver.StreamRequestHandler):
         self.wfile.write("".join(line + "\n" for line in lines).encode())
 
 
+class Saslauthd(socketserver.StreamRequestHandler):
+    """user, password, service and realm come in, each with its length; so does the answer go out."""
+
+    def handle(self):
+        _, password, _, _ = (self.rfile.read(int.from_bytes(self.rfile.read(2), "big")) for _ in range(4))
+        answer = b"OK" if password == b"secret" else b"NO"
+        self.wfile.write(len(answer).to_bytes(2, "big") + answer)
+
+
 class Server(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
     daemon_threads = True
 
@@ -30,8 +39,13 @@ class Server(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
         pass
 
 
-def start(path):
-    server = Server(path, Handler)
+def start_saslauthd(path):
+    os.makedirs(os.path.dirname(path), mode=0o755, exist_ok=True)
+    return start(path, Saslauthd)
+
+
+def start(path, handler=Handler):
+    server = Server(path, handler)
     os.chmod(path, 0o666)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     return server

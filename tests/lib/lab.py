@@ -34,7 +34,7 @@ import table
 import zones
 from namespace import ROOT, run
 from postfix import MAILBOX, SPOOL, Postfix
-from sendmail import Sendmail
+from sendmail import FILTER, Sendmail
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 TOOLS = {"nsd": "nsd", "unbound": "unbound", "ldns-signzone": "ldnsutils", "postfix": "postfix"}
@@ -234,10 +234,14 @@ class Lab:
 
     def _start_sendmail(self):
         aliases = [("postmaster", "root"), ("root", "al")]
+        partners = table.PARTNERS + sts_table.PARTNERS
         aliases += [(f"list{n}", f":include:{ROOT}/sendmail/home/list{n}") for n in range(1, 5)]
-        aliases += [(f"alias-{p.name}", f"by-alias@{p.domain}") for p in table.PARTNERS]
-        virtual = [(f"virtual-{p.name}@sender.example", f"by-virtual@{p.domain}") for p in table.PARTNERS]
+        aliases += [(f"list-{p.name}", f":include:{ROOT}/sendmail/home/list-{p.name}") for p in partners]
+        aliases += [(f"filter-{p.name}", f'"|{FILTER} u@{p.domain}"') for p in partners]
+        aliases += [(f"alias-{p.name}", f"by-alias@{p.domain}") for p in partners]
+        virtual = [(f"virtual-{p.name}@sender.example", f"by-virtual@{p.domain}") for p in partners]
         self.sendmail.install(aliases=aliases, virtual=virtual)
+        authserver.start_saslauthd("/run/saslauthd/mux")
         self.sendmail.start()
         wait_until(lambda: can_connect("127.0.0.1", 25), 20, "Sendmail to listen")
 

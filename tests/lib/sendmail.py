@@ -30,6 +30,7 @@ QUEUE, CLIENT_QUEUE = SPOOL + "/mqueue", SPOOL + "/mqueue-client"
 LOG = ROOT + "/log/sendmail.log"
 MAILBOX = ROOT + "/mailbox"             # of every local user of the lab
 BIN = ROOT + "/bin"
+FILTER = BIN + "/again"                 # a content filter: what it reads, it sends on, to its argument
 OURS = ROOT + "/sendmail"               # what is mounted over the machine's directories
 USERS = ("al", "bo", "user1", "user2", "user3", "user4")    # with homes below OURS/home
 DEVICES = ("null", "zero", "full", "random", "urandom", "tty")
@@ -56,6 +57,8 @@ define(`confQUEUE_LA', `0')dnl
 define(`confMAX_DAEMON_CHILDREN', `0')dnl
 define(`confMAX_QUEUE_CHILDREN', `0')dnl
 define(`confQUEUE_SORT_ORDER', `Filename')dnl
+define(`confFORWARD_PATH', `$z/.forward+$h:$z/.forward')dnl
+define(`confAUTH_MECHANISMS', `PLAIN')dnl
 define(`LOCAL_MAILER_PATH', `%(bin)s/to-mailbox')dnl
 define(`LOCAL_MAILER_ARGS', `to-mailbox $u')dnl
 """ % {"bin": BIN}
@@ -141,6 +144,9 @@ class Sendmail:
         self.write("aliases", [f"{name}: {to}" for name, to in aliases])
         for name in ("trusted-users", "relay-domains"):
             self.write(name, [])
+        os.makedirs("/etc/sasl2", exist_ok=True)
+        with open("/etc/sasl2/Sendmail.conf", "w", encoding="ascii") as out:
+            out.write("pwcheck_method: saslauthd\nsaslauthd_path: /run/saslauthd/mux\nmech_list: PLAIN\n")
 
     def _cover(self, path):
         cover_directory(path, OURS + path)
@@ -191,6 +197,9 @@ class Sendmail:
         with open(BIN + "/to-mailbox", "w", encoding="ascii") as out:
             out.write(f"#!/bin/sh\nexec cat >>'{MAILBOX}'/\"$1\"\n")
         os.chmod(BIN + "/to-mailbox", 0o755)
+        with open(FILTER, "w", encoding="ascii") as out:
+            out.write("#!/bin/sh\nsed 1d | exec /usr/sbin/sendmail -i -f al@sender.example -- \"$1\"\n")
+        os.chmod(FILTER, 0o755)
         cover_directory("/usr/sbin/sendmail", program)
         self.covered.append("/usr/sbin/sendmail")
         if BIN not in os.environ["PATH"].split(":"):
