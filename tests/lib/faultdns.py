@@ -6,7 +6,8 @@ usage: faultdns.py RULES.json UPSTREAM
 RULES.json: {"127.0.54.1": [["mx.d.example", "TLSA", "servfail"], ...], ...}, one list for each address to
 listen on; "*" stands for any name or type; the first rule that fits decides.  Actions: servfail, refused,
 drop (never answers), flaky (drops every other question), delay:SECONDS, nothing (there is no such record),
-answer:RDATA (this record instead, unsigned).  The file is read again when it changes.
+answer:RDATA (this record instead, unsigned), strip (without signatures, and said to be secure), from:ADDRESS (what the
+name server there says).  The file is read again when it changes.
 """
 
 import asyncio
@@ -20,6 +21,9 @@ import dns.message
 import dns.rcode
 import dns.rdatatype
 import dns.rrset
+
+
+SIGNATURES = (dns.rdatatype.RRSIG, dns.rdatatype.NSEC, dns.rdatatype.NSEC3, dns.rdatatype.DS, dns.rdatatype.DNSKEY)
 
 
 class Rules:
@@ -66,13 +70,16 @@ class Server:
             return reply.to_wire()
         if action == "delay":
             await asyncio.sleep(float(number))
-        return await self.ask_upstream(packet)
+        if action == "strip":
+            return strip(await self.ask_upstream(packet, self.upstream))
+        return await self.ask_upstream(packet, number if action == "from" else self.upstream)
 
-    async def ask_upstream(self, packet):
+    @staticmethod
+    async def ask_upstream(packet, upstream):
         loop = asyncio.get_running_loop()
         answer = loop.create_future()
         transport, _ = await loop.create_datagram_endpoint(lambda: Asker(answer),
-                                                           remote_addr=(self.upstream, 53))
+                                                           remote_addr=(upstream, 53))
         try:
             transport.sendto(packet)
             return await asyncio.wait_for(answer, 3)
@@ -95,6 +102,17 @@ class Server:
             pass
         finally:
             writer.close()
+
+
+def strip(packet):
+    """The answer without what proves it, or None."""
+    if packet is None:
+        return None
+    reply = dns.message.from_wire(packet)
+    for section in (reply.answer, reply.authority, reply.additional):
+        section[:] = [found for found in section if found.rdtype not in SIGNATURES]
+    reply.flags |= dns.flags.AD
+    return reply.to_wire()
 
 
 class Asker(asyncio.DatagramProtocol):

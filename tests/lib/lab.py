@@ -34,11 +34,12 @@ import table
 import zones
 from namespace import ROOT, run
 from postfix import MAILBOX, SPOOL, Postfix
-from sendmail import FILTER, Sendmail
+from sendmail import Sendmail
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 TOOLS = {"nsd": "nsd", "unbound": "unbound", "ldns-signzone": "ldnsutils", "postfix": "postfix"}
 POSTFIX_RESOLVER, DANELAW_RESOLVER = "127.0.0.1", "127.0.0.2"
+ALIASED = table.PARTNERS + (table.HUNTED,) + sts_table.ALL     # who has aliases at sender.example
 CLIENT = "127.0.99.1"                   # a host that is no milter.queue_clients, but may relay
 
 
@@ -156,13 +157,13 @@ class Lab:
 
     def _start_name_servers(self):
         os.makedirs(ROOT + "/nsd", exist_ok=True)
-        self._start_nsd("nsd-root", zones.ROOT_SERVER, [".", "example"])
-        self._start_nsd("nsd-zones", zones.ZONE_SERVER, self.zones.partner_zones())
+        self.start_nsd("nsd-root", zones.ROOT_SERVER, [".", "example"])
+        self.start_nsd("nsd-zones", zones.ZONE_SERVER, self.zones.partner_zones())
         self.write_faults()
         self.spawn("faultdns", sys.executable, HERE + "/faultdns.py", ROOT + "/faults.json",
                    zones.ZONE_SERVER)
 
-    def _start_nsd(self, name, address, served):
+    def start_nsd(self, name, address, served, zone_file=None):
         path = f"{ROOT}/nsd/{name}"
         with open(path + ".conf", "w", encoding="ascii") as out:
             out.write(f'server:\n ip-address: {address}\n database: ""\n username: ""\n chroot: ""\n'
@@ -171,7 +172,7 @@ class Lab:
                       f' logfile: "{self.log_path(name)}"\n rrl-ratelimit: 0\n rrl-whitelist-ratelimit: 0\n'
                       f' tcp-count: 1000\nremote-control:\n control-enable: no\n')
             for zone in served:
-                out.write(f'zone:\n name: "{zone}"\n zonefile: "{self.zones.zone_file(zone)}"\n')
+                out.write(f'zone:\n name: "{zone}"\n zonefile: "{(zone_file or self.zones.zone_file)(zone)}"\n')
         self.spawn(name, "nsd", "-d", "-c", path + ".conf")
 
     def write_faults(self):
@@ -224,8 +225,8 @@ class Lab:
     def _start_postfix(self, database_type):
         aliases = [("postmaster", "root"), ("root", f"{MAILBOX}/root"), ("al", f"{MAILBOX}/al"),
                    ("bo", f"{MAILBOX}/bo")]
-        aliases += [(f"alias-{p.name}", f"by-alias@{p.domain}") for p in table.PARTNERS]
-        virtual = [(f"virtual-{p.name}@sender.example", f"by-virtual@{p.domain}") for p in table.PARTNERS]
+        aliases += [(f"alias-{p.name}", f"by-alias@{p.domain}") for p in ALIASED]
+        virtual = [(f"virtual-{p.name}@sender.example", f"by-virtual@{p.domain}") for p in ALIASED]
         self.postfix.install(database_type, aliases=aliases, virtual=virtual)
         self.postfix.start()
         wait_until(lambda: os.path.exists(SPOOL + "/private/smtp"), 20, "Postfix to start")
@@ -234,12 +235,9 @@ class Lab:
 
     def _start_sendmail(self):
         aliases = [("postmaster", "root"), ("root", "al")]
-        partners = table.PARTNERS + sts_table.PARTNERS
         aliases += [(f"list{n}", f":include:{ROOT}/sendmail/home/list{n}") for n in range(1, 5)]
-        aliases += [(f"list-{p.name}", f":include:{ROOT}/sendmail/home/list-{p.name}") for p in partners]
-        aliases += [(f"filter-{p.name}", f'"|{FILTER} u@{p.domain}"') for p in partners]
-        aliases += [(f"alias-{p.name}", f"by-alias@{p.domain}") for p in partners]
-        virtual = [(f"virtual-{p.name}@sender.example", f"by-virtual@{p.domain}") for p in partners]
+        aliases += [(f"alias-{p.name}", f"by-alias@{p.domain}") for p in ALIASED]
+        virtual = [(f"virtual-{p.name}@sender.example", f"by-virtual@{p.domain}") for p in ALIASED]
         self.sendmail.install(aliases=aliases, virtual=virtual)
         authserver.start_saslauthd("/run/saslauthd/mux")
         self.sendmail.start()

@@ -5,6 +5,7 @@ import dataclasses
 import time
 import uuid
 
+import sts_table
 import table
 from lab import CLIENT, Client, new_message
 
@@ -115,7 +116,7 @@ def by_virtual_alias(lab, recipient, sender=SENDER):
 
 def _by_alias(lab, recipient, sender, kind, way):
     """The letter arrives at by-alias@ or by-virtual@ the partner, whatever local part was asked for."""
-    partner = table.BY_DOMAIN[recipient.rpartition("@")[2]]
+    partner = {**sts_table.BY_DOMAIN, **table.BY_DOMAIN}[recipient.rpartition("@")[2]]
     letter = by_smtp(lab, f"{kind}-{partner.name}@sender.example", sender, way=way)
     if kind == "virtual" and lab.at_work == "sendmail":
         letter.logged = letter.recipient

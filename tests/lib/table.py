@@ -190,8 +190,12 @@ PARTNERS = (
 
 # A host that shows now this certificate, now that: whoever looks for one may have to look again.
 FARM = good("farm", "two certificates behind one name, each with its TLSA", ONE_MX + (TLSA, "mx TLSA 3 1 1 of mx.good301"))
+
+# What an attacker on its network path has in hand: its own name server, which may come to lie or to play back old answers.
+HUNTED = good("hunted", "a name server of its own, records that live for a second", ONE_MX + (TLSA,),
+              faults=(("_hunted", "TXT", "pass"),), ttl=1)
 SHOWN_ALSO = {"mx.farm.example": ["mx.good301.example"]}
 
 BY_NAME = {p.name: p for p in PARTNERS}
-BY_DOMAIN = {p.domain: p for p in PARTNERS + (FARM,)}
+BY_DOMAIN = {p.domain: p for p in PARTNERS + (FARM, HUNTED)}
 WRONG_NAME_HOSTS = {"otherwise.tawrongname.example": ["elsewhere.example"]}

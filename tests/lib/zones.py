@@ -16,11 +16,12 @@ from namespace import run
 
 ROOT_SERVER = "127.0.53.1"              # root and example
 ZONE_SERVER = "127.0.53.3"              # the partners' zones
+PAST_SERVER = "127.0.53.4"              # those that played_back() made
 FAULTY_NET = "127.0.54."                # one address for each zone that misbehaves: resolvers shun by address
 HOST_NET = ipaddress.ip_address("127.1.0.0")
 HOST_NET6 = ipaddress.ip_address("fd00:da:0:1::")
 NEGATIVE_TTL = 60
-PARTNERS = table.PARTNERS + sts_table.ALL + (table.FARM,)
+PARTNERS = table.PARTNERS + sts_table.ALL + (table.FARM, table.HUNTED)
 
 
 class Host:
@@ -42,6 +43,7 @@ class Zones:
         self.hosts = {}                 # name -> Host
         self.faults = {}                # address -> [[owner, type, action], ...]
         self.extra = []                 # (zone, records): what a single test wants besides
+        self.keys = {}                  # zone -> the name of its key's files
         os.makedirs(directory, exist_ok=True)
 
     def build(self):
@@ -133,6 +135,19 @@ class Zones:
             return f"{where} TLSA {rdata}"
         return record
 
+    # --- the past
+
+    def played_back(self, partner, records, days=30):
+        """The zone file of a partner as it may have been: these records, signed by its key, and the signatures' time over."""
+        zone, now = partner.name + ".example", int(time.time())
+        path = os.path.join(self.directory, f"past-{zone}")
+        with open(path, "w", encoding="ascii") as out:
+            out.write(f"$ORIGIN {zone}.\n$TTL {partner.ttl}\n"
+                      + "\n".join(self._soa(f"ns-{partner.name}.example.") + list(records)) + "\n")
+        run("ldns-signzone", "-i", str(now - days * 86400), "-e", str(now - 86400), "-o", zone, "-f", path + ".zone", path,
+            self.keys[zone], cwd=self.directory)
+        return path + ".zone"
+
     # --- files
 
     @staticmethod
@@ -158,6 +173,7 @@ class Zones:
             plain, key, cwd=self.directory)
         for owner, rrtype in forge:
             self._forge(zone, owner, rrtype)
+        self.keys[zone] = key
         ds = " ".join(self._read(key + ".ds").split())
         if kind == table.BOGUS:
             ds = ds[:-8] + "00000000"
