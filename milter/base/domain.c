@@ -85,10 +85,13 @@ bool domain_parse(const char *spoken, struct domain *ret, struct fault *why)
 bool domain_unicode(const struct domain *d, char *ret, size_t size)
 {
     AUTO(free) char *wide = NULL;
+    struct domain again;
 
     if (strncmp(d->name, "xn--", 4) != 0 && strstr(d->name, ".xn--") == NULL)
         return false;
     if (idn2_to_unicode_8z8z(d->name, &wide, 0) != IDN2_OK || strcmp(wide, d->name) == 0 || strlen(wide) >= size)
+        return false;
+    if (!domain_parse(wide, &again, NULL) || !domain_equal(d, &again))      /* another name's spelling, or nobody's */
         return false;
     strcpy(ret, wide);
     return true;
@@ -282,6 +285,7 @@ bool next_hop_parse(const char *spoken, struct next_hop *ret, struct fault *why)
     char host[512];
     const char *start = spoken, *end, *port = NULL;
     struct next_hop made = { .port = PORT_SMTP };
+    struct domain number;
 
     if (*spoken == '[') {
         made.bracketed = true;
@@ -307,6 +311,10 @@ bool next_hop_parse(const char *spoken, struct next_hop *ret, struct fault *why)
     made.literal = made.bracketed && read_ip(host, &made.host);
     if (!made.literal && !domain_parse(host, &made.host, why))
         return false;
+    if (made.bracketed && read_ip(made.host.name, &number)) {           /* by a final dot, or in wide digits */
+        made.host = number;
+        made.literal = true;
+    }
     *ret = made;
     return true;
 }

@@ -1,7 +1,9 @@
 /*
  * Tries all inputs of a corpus, each also cut short at every octet. usage: TARGET [FILE|FOLDER]...; preset: the folder of
- * the target's own name in tests/fuzz/corpus.
+ * the target's own name in tests/fuzz/corpus. With -DLIBFUZZER it is empty: libFuzzer brings a main() of its own.
  */
+#ifndef LIBFUZZER
+
 #include "fuzz.h"
 
 #include <dirent.h>
@@ -80,3 +82,5 @@ int main(int argc, char **argv)
     printf("%zu inputs\n", tried);
     return tried > 0 ? 0 : 1;
 }
+
+#endif

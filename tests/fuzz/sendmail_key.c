@@ -6,12 +6,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-static void must(bool good)
-{
-    if (!good)
-        abort();
-}
-
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t length)
 {
     char *key = calloc(1, length + 1), *end = key + length;

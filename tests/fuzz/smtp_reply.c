@@ -3,14 +3,7 @@
 
 #include "lookup/probe_reply.h"
 
-#include <stdlib.h>
 #include <string.h>
-
-static void must(bool good)
-{
-    if (!good)
-        abort();
-}
 
 static void check(const struct reply *r, size_t taken, size_t length)
 {

@@ -4,14 +4,7 @@
 #include "base/text.h"
 #include "policy/sts.h"
 
-#include <stdlib.h>
 #include <string.h>
-
-static void must(bool good)
-{
-    if (!good)
-        abort();
-}
 
 static void write_out(const struct sts_policy *p, struct text *ret)
 {

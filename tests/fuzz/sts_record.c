@@ -4,16 +4,9 @@
 #include "policy/sts.h"
 
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 enum { RECORDS = 8 };
-
-static void must(bool good)
-{
-    if (!good)
-        abort();
-}
 
 static size_t part(const char *bytes, size_t length, const char *records[static RECORDS], size_t lengths[static RECORDS])
 {

@@ -164,9 +164,21 @@ static void u_labels_come_back(void **state)
     assert_true(parse("b\u00fccher.example", &d));
     assert_false(domain_unicode(&d, wide, strlen("b\u00fccher.example")));
     assert_true(domain_unicode(&d, wide, strlen("b\u00fccher.example") + 1));
-    assert_true(parse("xn--99999999.example", &d));                         /* no letters behind it */
-    if (domain_unicode(&d, wide, sizeof(wide)))
-        assert_string_not_equal(wide, d.name);
+}
+
+static void an_a_label_that_is_no_names_own_has_no_other_spelling(void **state)
+{
+    static const char *const names[] = { "xn--99999999.example", "xn--a.example", "xn--bch.example", "xn--abc.example",
+                                         "xn--fuss-9la.example" };     /* a capital letter: the name of another one */
+    struct domain d;
+    char wide[300];
+    size_t i;
+
+    (void)state;
+    for (i = 0; i < sizeof(names) / sizeof(*names); i++) {
+        assert_true(parse(names[i], &d));
+        assert_false(domain_unicode(&d, wide, sizeof(wide)));
+    }
 }
 
 static void a_parent_is_what_stands_behind_the_first_dot(void **state)
@@ -401,6 +413,11 @@ static void only_an_address_in_brackets_is_a_literal(void **state)
     assert_true(hop("d.example", &h));
     assert_true(!h.literal && !h.bracketed);
     assert_int_equal(h.port, 25);
+    assert_true(hop("[192.0.2.1.]", &h));                   /* one key, whatever its spelling */
+    assert_true(h.literal && h.bracketed);
+    assert_string_equal(h.host.name, "192.0.2.1");
+    assert_true(hop("[\uff11\uff192.0.2.1]", &h));
+    assert_true(h.literal && h.bracketed);
 }
 
 static void what_is_no_next_hop_is_refused(void **state)
@@ -460,6 +477,7 @@ int main(void)
         cmocka_unit_test(what_is_no_name_is_refused),
         cmocka_unit_test(names_and_labels_end_somewhere),
         cmocka_unit_test(u_labels_come_back),
+        cmocka_unit_test(an_a_label_that_is_no_names_own_has_no_other_spelling),
         cmocka_unit_test(a_parent_is_what_stands_behind_the_first_dot),
         cmocka_unit_test(an_address_is_read_in_every_form),
         cmocka_unit_test(garbage_is_unusable_and_has_no_domain),
