@@ -28,6 +28,7 @@ class Danelawd:
         self.lab, self.process, self.number = lab, None, 0
         self.settings = {}              # what danelaw.conf says, connectors apart
         self.in_force = {}              # what it said when the daemon started; a reload changes little of it
+        self.environment = {}           # what the daemon is started with besides ours
 
     @staticmethod
     def built():
@@ -81,14 +82,7 @@ class Danelawd:
         return self.lab.log_path("danelawd")
 
     def start(self, wait=60, prepare=True):
-        for directory in (self.sockets, STORE) if prepare else ():
-            os.makedirs(directory, exist_ok=True)
-            shutil.chown(directory, USER, "postfix")
-            os.chmod(directory, 0o755 if self.lab.at_work == "sendmail" else 0o750)     # Sendmail wants to see its map
-        self.in_force = self.settings
-        with open(self.log, "ab") as log:
-            self.process = subprocess.Popen([BUILD + "/danelawd", "-f", "-c", CONF], stdin=subprocess.DEVNULL,
-                                            stdout=log, stderr=log, start_new_session=True)
+        self.launch(prepare)
         deadline = time.monotonic() + wait
         while not self.ready():
             if self.process.poll() is not None:
@@ -96,6 +90,18 @@ class Danelawd:
             if time.monotonic() > deadline:
                 raise TimeoutError(f"danelawd is not ready after {wait} s: {self.tail()}")
             time.sleep(0.05)
+
+    def launch(self, prepare=True):
+        """Starts it, and doesn't wait."""
+        for directory in (self.sockets, STORE) if prepare else ():
+            os.makedirs(directory, exist_ok=True)
+            shutil.chown(directory, USER, "postfix")
+            os.chmod(directory, 0o755 if self.lab.at_work == "sendmail" else 0o750)     # Sendmail wants to see its map
+        self.in_force = self.settings
+        with open(self.log, "ab") as log:
+            self.process = subprocess.Popen([BUILD + "/danelawd", "-f", "-c", CONF], stdin=subprocess.DEVNULL,
+                                            stdout=log, stderr=log, start_new_session=True,
+                                            env={**os.environ, **self.environment})
 
     def ready(self):
         """It answers; whether it finds itself healthy is another matter."""

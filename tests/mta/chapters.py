@@ -18,9 +18,11 @@ import doctor                   # noqa: F401
 import probe                    # noqa: F401
 import load                     # noqa: F401
 import life                     # noqa: F401
+import storms                   # noqa: F401
 import sendmail_states          # noqa: F401
 import sendmail_ways            # noqa: F401
 import sendmail_roads           # noqa: F401
 import sendmail_rules           # noqa: F401
 import sendmail_tables          # noqa: F401
 import sendmail_doctor          # noqa: F401
+import unlucky                  # noqa: F401

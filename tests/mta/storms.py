@@ -1,0 +1,125 @@
+"""Storms: mail to all kinds of partner while danelawd is killed and started again, and every letter counted."""
+
+import statistics
+import time
+
+import connectors
+import reckoning
+import sts
+from lab import wait_until
+from storming import KINDS, SAFE, Storm, Weather, len_of, rules
+from trial import chapter, expect
+
+
+def warm(lab):
+    """Postfix's resolver and danelawd have met the partners; some of them take their time."""
+    def known():
+        found = {c["name"]: c for c in lab.danelawd.ask("connectors")}
+        good = [d for kind in KINDS if kind.rule == SAFE for d in kind.domains]
+        return all(found[d]["verdict"] == "deliver" for d in good)
+    wait_until(known, 60, "danelawd to know its partners")
+
+
+def rage(lab, storm, weather):
+    """From the first letter to the last client that gives up."""
+    storm.start(1.5 * weather.most * weather.every if weather.most else 0)
+    weather.start()
+    storm.wait_for_first_round()
+    if weather.most is None:
+        weather.end()
+    else:
+        weather.join()                  # it has its number of kills to make
+        weather.end()
+    storm.finish(4 * storm.hold + 120)
+
+
+def hold_out(lab, book, messages, seed, every, hold, kills=None):
+    """kills: so many, and no more; None: for as long as letters come in."""
+    groups = {"sts": sts.settings(lab)}
+    lab.rules(rules(hold), **groups)
+    sts.trust(lab)
+    warm(lab)
+    storm = Storm(lab, messages, seed, hold)
+    weather = Weather(lab, seed, every, hold, groups, kills)
+    count = reckoning.Reckoning(lab, storm, weather)
+    rage(lab, storm, weather)
+    count.settle(600)
+    count.count()
+    took = time.monotonic() - storm.began
+    print("\n".join("  " + line for line in [*count.table(), *figures(storm, weather, took)]), flush=True)
+    judge(book, storm, weather, count)
+    judge_database(lab, book, weather)
+    lab.danelawd.cli("held", "forget", "--all")
+    lab.rules([connectors.mandatory("good311.example")])
+    return count
+
+
+def judge(book, storm, weather, count):
+    for kind in KINDS:
+        row = count.rows.get(kind.name, {})
+        with book.test(f"{kind.name}: {sum(row.values())} letters, each ended {' or '.join(reckoning.WANTED[kind.rule])}"):
+            wrong = [s for s in count.faults["wrong fate"] if s.startswith(kind.name + ":")]
+            expect(not wrong, f"{len(wrong)} did not", *wrong[:3])
+    for fault in ("unauthenticated", "lost", "twice", "two fates", "without a reason"):
+        with book.test(f"{fault}: 0"):
+            expect(not count.faults[fault], f"{len(count.faults[fault])}", *count.faults[fault][:3])
+    with book.test("nobody got what was not sent there"):
+        expect(not count.ends.strangers, *count.ends.strangers[:5])
+    with book.test("nobody was refused for good before the hold was over"):
+        expect(not count.too_early(), *count.too_early()[:3])
+    with book.test("no session broke, each refusal has one of Danelaw's reasons"):
+        expect(not storm.broken and not storm.strange, *storm.broken[:5], *storm.strange[:5])
+    with book.test(f"danelawd: {weather.kills()} times killed, never fallen, and always back"):
+        expect(not weather.faults, *weather.faults[:5])
+        expect(weather.kills() > 0)
+
+
+def judge_database(lab, book, weather):
+    """Killed once more, while it is at rest."""
+    last = weather.lives[-1]
+
+    def at_rest():
+        last.ended, last.log_to = time.time(), len_of(lab.danelawd.log)
+        said, rows = reckoning.trace_of(lab.danelawd.log, [last])[0]
+        return said == rows
+    with book.test("at rest the trace has all that the log has"):
+        wait_until(at_rest, 60, "the trace")
+    lab.danelawd.kill()
+    with book.test("the database is whole after all that, and no other was ever begun"):
+        expect(reckoning.integrity() == ["ok"] and not reckoning.set_aside(), reckoning.integrity(), reckoning.set_aside())
+    lab.danelawd.start()
+    with book.test("danelaw trace, held and audit read it"):
+        for verb in ("trace", "held", "audit"):
+            done = lab.danelawd.cli(verb)
+            expect(done.returncode == 0 and (done.stdout or verb != "trace"), done.stderr, done.stdout[:500])
+    told = reckoning.trace_of(lab.danelawd.log, weather.lives)
+    lost = [said - rows for said, rows in told]
+    print(f"  trace: {sum(s for s, _ in told)} decisions in the log, {sum(r for _, r in told)} rows; lost by a kill:"
+          f" {sum(lost) / len(lost):.1f} on average, {max(lost)} at most", flush=True)
+    with book.test("the trace has all decisions but those of the moment before a kill"):
+        expect(min(lost) >= 0, "rows for decisions that the log doesn't have", *told)
+        expect(max(lost) <= 1000 and sum(lost) <= 0.2 * sum(s for s, _ in told), *told)
+        expect(lost[-1] == 0, "lost while it was at rest", *told[-3:])
+
+
+def figures(storm, weather, took):
+    """Lines for a person."""
+    sending = storm.all_sent - storm.began
+    answers = [life.answers for life in weather.lives if life.answers]
+    knows = [life.knows for life in weather.lives if life.knows]
+    lives = [life.ended - life.began for life in weather.lives if life.ended]
+    yield (f"{len(storm.parcels)} messages to {len(storm.letters)} recipients sent in {sending:.0f} s:"
+           f" {len(storm.parcels) / sending:.1f} messages per second; all at their end after {took:.0f} s")
+    yield (f"danelawd killed -9 {weather.kills()} times, after {min(lives, default=0):.2f} to {max(lives, default=0):.2f} s of life"
+           + "".join(f"; {name} {n}" for name, n in sorted(weather.events.items())))
+    for what, times in (("took questions", answers), ("knew a partner", knows)):
+        if times:
+            yield f"back: {what} again after {statistics.median(times):.2f} s (median), {max(times):.2f} s at most"
+    yield ("refused for now: " + ", ".join(f"{n} x {reason}" for reason, n in sorted(storm.put_off.items()))
+           + f"; {sum(x.tries for x in storm.letters)} RCPTs in all")
+
+
+@chapter
+def storm_short(lab, book):
+    """300 messages to all kinds of partner while danelawd is killed three times: each is counted"""
+    hold_out(lab, book, 300, 1, 3, 12, kills=3)
