@@ -132,6 +132,16 @@ static void put_default(const struct setup_site *s, const struct ruleset *rules,
     text_put(ret, "\n");
 }
 
+/*
+ * smtp(8) finds the hosts of a domain in more spellings (wide letters, accents as characters of their own) than any table has.
+ * Whoever resolves addresses takes none but A-labels then; local parts are as they were.
+ */
+static void put_rewrite(const struct setup_site *s, struct text *ret)
+{
+    text_print(ret, "# this one in place of the line that is there\nrewrite unix - - %c - - trivial-rewrite\n"
+                    "    -o smtputf8_enable=no\n", s->rewrite_chroot ? 'y' : 'n');
+}
+
 static bool put_master(const struct setup_site *s, const struct settings *set, struct arena *memory, struct text *ret,
                        struct fault *why)
 {
@@ -147,6 +157,8 @@ static bool put_master(const struct setup_site *s, const struct settings *set, s
     if (good && strncmp(text_words(&map.name), "unix:", 5) == 0)
         note_group(s, "maps", set->maps.socket_group, set->maps.socket_mode, ret);
     good = good && setup_roads(s, set, memory, roads, why);
+    if (good)
+        put_rewrite(s, ret);
     for (i = 0; good && i < SETUP_ROADS; i++)
         setup_road_print(&roads[i], ret);
     text_done(&map.name);

@@ -42,7 +42,8 @@ static bool ask_expanded(struct setup_site *s)
     s->has_authorities = *or_none(values[CA_FILE]) != '\0' || *or_none(values[CA_PATH]) != '\0' ||
                          strcmp(or_none(values[CA_DEFAULT]), "yes") == 0;
     s->old_chroot = strcmp(or_none(values[LEVEL]), "0") == 0;
-    return is_chrooted(s, "smtp/unix/chroot", &s->smtp_chroot) && is_chrooted(s, "smtp/inet/chroot", &s->smtpd_chroot);
+    return is_chrooted(s, "smtp/unix/chroot", &s->smtp_chroot) && is_chrooted(s, "smtp/inet/chroot", &s->smtpd_chroot) &&
+           is_chrooted(s, "rewrite/unix/chroot", &s->rewrite_chroot);
 }
 
 static bool ask_as_written(struct setup_site *s)
@@ -65,7 +66,7 @@ void setup_site_ask(struct setup_site *s, const struct settings *set, struct are
 {
     *s = (struct setup_site){ .queue = "/var/spool/postfix", .owner = "postfix", .transport_maps = "", .milters = "",
                               .milter_checks = "", .header_checks = "", .relayhost = "", .smtp_chroot = true,
-                              .smtpd_chroot = true, .major = 3, .minor = 7 };
+                              .smtpd_chroot = true, .rewrite_chroot = true, .major = 3, .minor = 7 };
     s->known = postconf_find(set, memory, &s->conf, &s->why) && ask_expanded(s) && ask_as_written(s);
 }
 

@@ -14,7 +14,7 @@ struct setup_site {
     const char *relayhost;
     bool has_authorities;
     bool old_chroot;                            /* `-` in master.cf's chroot column means yes */
-    bool smtp_chroot, smtpd_chroot;
+    bool smtp_chroot, smtpd_chroot, rewrite_chroot;
     unsigned major, minor;
 };
 

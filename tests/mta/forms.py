@@ -1,8 +1,12 @@
 """Ways to write an address: each finds the right connector, or none."""
 
+import contextlib
+
 import connectors
 import letters
 from lab import CLIENT
+from namespace import run
+from postfix import CONFIG, look_old
 from trial import chapter, expect, expect_fate
 
 BAD, GOOD, OTHER = "unsigned.example", "good311.example", "notlsa.example"
@@ -58,10 +62,61 @@ SPELLINGS = ("u@\uff55nsigned.example", "u@unsigned\u3002example", "u@unsi\u00ad
 MEANT = ("u@müller.example", "u@MÜLLER.example")
 
 
+def by_every_way(lab, said):
+    """Those that don't pass the mail filter, too."""
+    return [letters.by_smtp(lab, said, options=["SMTPUTF8"]),
+            letters.by_smtp(lab, said, source=letters.QUEUE_CLIENT, options=["SMTPUTF8"]), letters.by_sendmail(lab, said)]
+
+
+@contextlib.contextmanager
+def u_labels(lab):
+    """A Postfix that takes domains in whatever letters."""
+    service = "rewrite/unix"
+    run("postconf", "-PX", service + "/smtputf8_enable")
+    look_old(CONFIG + "/master.cf")
+    lab.postfix.reload()
+    try:
+        yield
+    finally:
+        run("postconf", "-Pe", service + "/smtputf8_enable=no")
+        look_old(CONFIG + "/master.cf")
+        lab.postfix.reload()
+
+
 @chapter
 def address_spellings(lab, book):
-    """wide letters, accents of their own, an ideographic full stop: Postfix resolves them, and its table has none of them"""
+    """wide letters, accents of their own, an ideographic full stop: refused or returned, danelawd up and killed"""
     lab.rules([connectors.mandatory(BAD), connectors.mandatory(GOOD), connectors.mandatory("xn--mller-kva.example")])
+    for alive in (True, False):
+        if not alive:
+            lab.danelawd.kill()
+        with book.test("domains that are not in A-labels go nowhere, danelawd " + ("up" if alive else "killed")):
+            sent = [letter for said in SPELLINGS + MEANT for letter in by_every_way(lab, said)]
+            letters.settle(lab, sent)
+            for letter in sent:
+                expect_fate(lab, letter, ("refused", "bounced"))
+                expect(not letter.copies(lab), "LEAK", lambda x=letter: x.story(lab))
+                expect(letter.code != 451 or letter.way == "sendmail", letter.story(lab))
+        with book.test("other mail in UTF-8 flows, danelawd " + ("up" if alive else "killed")):
+            sent = [letter for said in (f"jürgen@{OTHER}", f"jürgen@{GOOD}") for letter in by_every_way(lab, said)]
+            letters.settle(lab, sent)
+            for letter in sent:
+                expect_fate(lab, letter, "delivered")
+    lab.danelawd.start()
+
+
+@chapter
+def u_label_spellings(lab, book):
+    """a Postfix that takes domains in other letters: the doctor says so, the mail filter refuses what the table has not"""
+    lab.rules([connectors.mandatory(BAD), connectors.mandatory(GOOD), connectors.mandatory("xn--mller-kva.example")])
+    with u_labels(lab):
+        with book.test("doctor: a leak"):
+            found = lab.danelawd.ask("doctor", "postfix")
+            expect([f["severity"] for f in found if f["fix"] == "-o smtputf8_enable=no"] == ["leak"], *found)
+        refused_spellings(lab, book)
+
+
+def refused_spellings(lab, book):
     for said in SPELLINGS:
         for who, source in (("a mail host", CLIENT), ("a queue client", letters.QUEUE_CLIENT)):
             with book.test(f"{who} says {ascii(said)}: refused"):

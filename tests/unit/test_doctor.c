@@ -135,6 +135,58 @@ static void a_connector_without_a_line_is_found(void **state)
     site_close(&s);
 }
 
+/* What is left of master.cf without a line. */
+static void take_line_away(const struct site *s, const char *line)
+{
+    AUTO(free) char *master_cf = site_read(s, "etc/master.cf", NULL);
+    char *at = strstr(master_cf, line);
+
+    assert_non_null(at);
+    memmove(at, at + strlen(line), strlen(at + strlen(line)) + 1);
+    site_write(s, "etc/master.cf", master_cf);
+}
+
+static void a_domain_in_other_letters_is_a_way_past_the_table(void **state)
+{
+    struct ruleset *rules = bank(), *lax = rules_new();
+    struct doctor_report r;
+    struct site s;
+
+    (void)state;
+    open_site(&s, "");
+    set_up(&s, rules, "");
+    take_line_away(&s, "    -o smtputf8_enable=no\n");
+    examine(&s, rules, NULL, &r);
+    assert_int_equal(count_of(&r, "master.cf: rewrite: -o smtputf8_enable", "in other letters"), 1);
+    assert_int_equal(r.items[0].severity, DOCTOR_LEAK);
+    doctor_report_done(&r);
+    rules_add(lax, "Lax", MODE_OPPORTUNISTIC, MODE_NONE, "bank.example");
+    ruleset_freeze(lax);
+    examine(&s, lax, "", &r);
+    assert_int_equal(count_of(&r, "smtputf8_enable", ""), 0);
+    doctor_report_done(&r);
+    ruleset_unref(rules);
+    ruleset_unref(lax);
+    site_close(&s);
+}
+
+static void a_postfix_without_smtputf8_needs_no_such_line(void **state)
+{
+    struct ruleset *rules = bank();
+    struct doctor_report r;
+    struct site s;
+
+    (void)state;
+    open_site(&s, "");
+    set_up(&s, rules, "smtputf8_enable = no\n");
+    take_line_away(&s, "    -o smtputf8_enable=no\n");
+    examine(&s, rules, NULL, &r);
+    assert_int_equal(count_of(&r, "smtputf8_enable", ""), 0);
+    doctor_report_done(&r);
+    ruleset_unref(rules);
+    site_close(&s);
+}
+
 /* Postfix 3.10 heeds a header of the sender's, unless it is told not to. */
 static void a_newer_postfix_needs_one_line_more(void **state)
 {
@@ -239,6 +291,8 @@ int main(void)
         cmocka_unit_test(what_setup_prints_is_found_good),
         cmocka_unit_test(the_daemon_knows_its_table_best),
         cmocka_unit_test(a_connector_without_a_line_is_found),
+        cmocka_unit_test(a_domain_in_other_letters_is_a_way_past_the_table),
+        cmocka_unit_test(a_postfix_without_smtputf8_needs_no_such_line),
         cmocka_unit_test(a_newer_postfix_needs_one_line_more),
         cmocka_unit_test(the_worst_stands_first),
         cmocka_unit_test(what_is_said_has_an_end),

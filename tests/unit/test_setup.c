@@ -253,6 +253,22 @@ static void sockets_outside_the_chroot_are_said(void **state)
     site_close(&s);
 }
 
+/* As the site has it, but for the option. */
+static void domains_are_taken_in_a_labels_alone(void **state)
+{
+    AUTO(free) char *said = NULL, *free_said = NULL;
+    struct site s;
+
+    (void)state;
+    site_open(&s, "");
+    said = printed(&s, rules_new(), false);
+    expect_in(said, "\nrewrite unix - - y - - trivial-rewrite\n    -o smtputf8_enable=no\n");
+    site_write(&s, "etc/master.cf", "rewrite unix - - n - - trivial-rewrite\nsmtp inet n - y - - smtpd\nsmtp unix - - y - - smtp\n");
+    free_said = printed(&s, rules_new(), false);
+    expect_in(free_said, "\nrewrite unix - - n - - trivial-rewrite\n    -o smtputf8_enable=no\n");
+    site_close(&s);
+}
+
 static void inet_sockets_are_turned_around(void **state)
 {
     AUTO(free) char *said = NULL;
@@ -337,6 +353,7 @@ int main(void)
         cmocka_unit_test(postfix_takes_the_lines_and_means_the_same),
         cmocka_unit_test(sockets_below_the_queue_work_in_a_chroot),
         cmocka_unit_test(sockets_outside_the_chroot_are_said),
+        cmocka_unit_test(domains_are_taken_in_a_labels_alone),
         cmocka_unit_test(inet_sockets_are_turned_around),
         cmocka_unit_test(everyones_road_is_the_default_transport),
         cmocka_unit_test(a_site_that_cannot_be_asked_gets_the_lines_and_a_warning),
