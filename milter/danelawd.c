@@ -292,9 +292,9 @@ static bool open_rooms(struct house *h, const char *config_path, struct fault *w
     log_info("danelawd " PACKAGE_VERSION " starts with %zu connectors", ruleset_count(h->config->rules));
     h->store = store_open(set);
     h->policies = policies_open(h->store, set->sts.entries, (int64_t)clock_wall());
-    h->counters = counters_new();
+    h->counters = counters_new(set->http.labels);
     h->holds = holds_open(h->store, HOLDS_MOST, (int64_t)clock_wall());
-    h->trace = trace_open(h->store, set->store.trace_days);
+    h->trace = trace_open(h->store, set->store.trace_days, set->store.trace_rows);
     h->steward = steward_new(config_path, h->config, h->store);
     rules = steward_rules(h->steward);
     h->engine = engine_open(set, lookup, &(struct engine_memory){ .policies = h->policies, .holds = h->holds, .trace = h->trace,

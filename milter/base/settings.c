@@ -20,6 +20,10 @@ static const struct setting milter[] = {
       .least = 1, .most = 60 },
     { "mailers", SETTING_LIST, AT(milter.mailers), "smtp esmtp smtp8 dsmtp", "transports of the MTA that carry mail out" },
     { "queue_clients", SETTING_LIST, AT(milter.queue_clients), "127.0.0.0/8 ::1", "clients that see mail queued, not refused" },
+    { "clients", SETTING_NUMBER, AT(milter.clients), "4096", "sessions at once; others are told to come again", .least = 1,
+      .most = 100000 },
+    { "recipients", SETTING_NUMBER, AT(milter.recipients), "10000", "recipients of one message; the others need another",
+      .least = 1, .most = 1000000 },
     { "tag", SETTING_FLAG, AT(milter.tag), "false", "add X-Danelaw-Route headers, for connectors with senders" },
     { NULL },
 };
@@ -41,6 +45,8 @@ static const struct setting control[] = {
 
 static const struct setting http[] = {
     { "listen", SETTING_TEXT, AT(http.listen), "127.0.0.1:9469", "metrics and health; empty: off" },
+    { "labels", SETTING_NUMBER, AT(http.labels), "1000", "connectors with counts of their own; the others share one", .least = 1,
+      .most = 10000 },
     { NULL },
 };
 
@@ -51,6 +57,10 @@ static const struct setting resolver[] = {
     { "root_hints", SETTING_TEXT, AT(resolver.root_hints), "", "a file with the root's name servers; empty: built in" },
     { "timeout", SETTING_DURATION, AT(resolver.timeout), "5s", "one evaluation of a destination", .least = 1, .most = 60 },
     { "cache", SETTING_SIZE, AT(resolver.cache), "64M", "memory for DNS answers", .least = 1024 * 1024 },
+    { "entries", SETTING_NUMBER, AT(resolver.entries), "65536", "destinations whose evidence is kept", .least = 100,
+      .most = 10 * 1000 * 1000 },
+    { "tlsa_records", SETTING_NUMBER, AT(resolver.tlsa_records), "16", "TLSA records of one host that count", .least = 1,
+      .most = 64 },
     { "when_broken", SETTING_WORD, AT(resolver.when_broken), "hold-mandatory", "what waits while the resolver can't validate",
       .words = "hold-mandatory hold-all" },
     { NULL },
@@ -61,6 +71,7 @@ static const struct setting sts[] = {
     { "port", SETTING_NUMBER, AT(sts.port), "443", "port of policy hosts", .least = 1, .most = 65535 },
     { "timeout", SETTING_DURATION, AT(sts.timeout), "60s", "one policy fetch", .least = 1, .most = 600 },
     { "entries", SETTING_NUMBER, AT(sts.entries), "10000", "policies kept", .least = 1 },
+    { "body", SETTING_SIZE, AT(sts.body), "64K", "the largest policy that is read", .least = 1024, .most = 1024 * 1024 },
     { NULL },
 };
 
@@ -76,6 +87,8 @@ static const struct setting probe[] = {
 static const struct setting store[] = {
     { "directory", SETTING_TEXT, AT(store.directory), LOCALSTATEDIR "/lib/danelaw", "state and generated tables" },
     { "trace_days", SETTING_NUMBER, AT(store.trace_days), "30", "how many days decisions are kept; 0: none is", .most = 3650 },
+    { "trace_rows", SETTING_NUMBER, AT(store.trace_rows), "10000000", "how many decisions are kept; the oldest go", .least = 1,
+      .most = 1000 * 1000 * 1000 },
     { NULL },
 };
 

@@ -44,7 +44,7 @@ struct settings {
     const char *user, *group, *pid_file, *connectors_dir;
     struct {
         const char *socket, *socket_group;
-        uint32_t socket_mode, budget;
+        uint32_t socket_mode, budget, clients, recipients;
         struct setting_list mailers, queue_clients;
         bool tag;
     } milter;
@@ -57,16 +57,18 @@ struct settings {
     } control;
     struct {
         const char *listen;
+        uint32_t labels;
     } http;
     struct {
         const char *trust_anchor_file, *root_hints, *when_broken;
         struct setting_list trust_anchor, forward;
-        uint32_t timeout;
+        uint32_t timeout, entries, tlsa_records;
         uint64_t cache;
     } resolver;
     struct {
         const char *ca_file;
         uint32_t port, timeout, entries;
+        uint64_t body;
     } sts;
     struct {
         const char *helo, *bind;
@@ -74,7 +76,7 @@ struct settings {
     } probe;
     struct {
         const char *directory;
-        uint32_t trace_days;
+        uint32_t trace_days, trace_rows;
     } store;
     struct {
         const char *target, *facility, *level;

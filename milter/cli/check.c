@@ -155,7 +155,7 @@ static void judge_hop(const struct check *k, struct finding_hop *hop)
         return;
     }
     hop->answers = look_answers(hop->look);
-    dane = dane_judge(hop->answers, clock_ms());
+    dane = dane_judge(hop->answers, k->conf->settings.resolver.tlsa_records, clock_ms());
     hop->found = evidence_join(dane, hop->sts);
     evidence_unref(dane);
 }

@@ -12,7 +12,7 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { CACHE_ENTRIES = 65536, CHAINS = 16384, CHAINS_OCTETS = 32 * 1024 * 1024 };
+enum { CHAINS = 16384, CHAINS_OCTETS = 32 * 1024 * 1024 };
 
 bool engine_enter(struct engine *e, struct ruleset **ret_rules)
 {
@@ -59,8 +59,8 @@ struct engine *engine_open(const struct settings *set, struct lookup *lookup, co
     e->trace = memory->trace;
     e->holds = memory->holds;
     e->counters = memory->counters;
-    e->cache = cache_new(CACHE_ENTRIES);
-    e->sts = cache_new(CACHE_ENTRIES);
+    e->cache = cache_new(set->resolver.entries);
+    e->sts = cache_new(set->resolver.entries);
     e->chains = chains_new(CHAINS, CHAINS_OCTETS);
     e->trust = lookup->trust;
     if (e->trust != NULL && X509_STORE_up_ref(e->trust) != 1)

@@ -23,7 +23,7 @@ static void search_arrive(struct landing *self, struct dns_answers *answers)
     if (s->ahead)
         atomic_fetch_sub(&s->engine->ahead, 1);
     counters_took(s->engine->counters, COUNTED_DANE, now - s->start);
-    cache_land(s->engine->cache, &s->hop, dane_judge(answers, now), now);
+    cache_land(s->engine->cache, &s->hop, dane_judge(answers, s->engine->set->resolver.tlsa_records, now), now);
     dns_answers_free(answers);
     free(s);
 }

@@ -10,6 +10,7 @@
 #include "base/thread.h"
 
 #include <curl/curl.h>
+#include <inttypes.h>
 #include <openssl/ssl.h>
 #include <openssl/x509v3.h>
 #include <stdio.h>
@@ -17,7 +18,7 @@
 #include <strings.h>
 #include <sys/queue.h>
 
-enum { BODY_MAX = 64 * 1024, HEAD_MAX = 64 * 1024, POLL_MS = 1000, HTTP_OK = 200, CONNECT_SECONDS = 20 };
+enum { HEAD_MAX = 64 * 1024, POLL_MS = 1000, HTTP_OK = 200, CONNECT_SECONDS = 20 };
 
 struct transfer {
     TAILQ_ENTRY(transfer) link;
@@ -38,6 +39,7 @@ static const char stop_words[] = "the daemon stops";
 struct https {
     const char *ca_file;
     uint32_t port, timeout;         /* frozen */
+    uint64_t body_max;              /* frozen */
     struct mutex lock;
     struct transfers inbox GUARDED_BY(lock);
     size_t inbox_count GUARDED_BY(lock);
@@ -55,6 +57,7 @@ struct https *https_new(const struct settings *set)
     h->ca_file = set->sts.ca_file;
     h->port = set->sts.port;
     h->timeout = set->sts.timeout;
+    h->body_max = set->sts.body;
     mutex_init(&h->lock);
     TAILQ_INIT(&h->inbox);
     TAILQ_INIT(&h->running);
@@ -158,13 +161,13 @@ static void set_transport(const struct https *h, struct transfer *t)
     }
 }
 
-static void set_reading(struct transfer *t)
+static void set_reading(const struct https *h, struct transfer *t)
 {
     CURL *c = t->easy;
 
     curl_easy_setopt(c, CURLOPT_FOLLOWLOCATION, 0L);
     curl_easy_setopt(c, CURLOPT_HTTP_CONTENT_DECODING, 0L);
-    curl_easy_setopt(c, CURLOPT_MAXFILESIZE, (long)BODY_MAX);
+    curl_easy_setopt(c, CURLOPT_MAXFILESIZE_LARGE, (curl_off_t)h->body_max);
     curl_easy_setopt(c, CURLOPT_WRITEFUNCTION, on_body);
     curl_easy_setopt(c, CURLOPT_WRITEDATA, t);
     curl_easy_setopt(c, CURLOPT_HEADERFUNCTION, on_header);
@@ -184,7 +187,7 @@ static void start(struct https *h, struct transfer *t)
     snprintf(url, sizeof(url), "https://%s:%u/.well-known/mta-sts.txt", t->host, h->port);
     curl_easy_setopt(t->easy, CURLOPT_URL, url);
     set_transport(h, t);
-    set_reading(t);
+    set_reading(h, t);
     TAILQ_INSERT_TAIL(&h->running, t, link);
     h->running_count++;
     if (curl_multi_add_handle(h->multi, t->easy) != CURLM_OK)
@@ -222,14 +225,23 @@ static enum fetch_state weigh(const struct transfer *t, char *why, size_t size)
     return FETCH_REFUSED;
 }
 
+static void explain_size(const struct https *h, bool head, char *why, size_t size)
+{
+    uint64_t most = head ? HEAD_MAX : h->body_max;
+    bool whole = most % 1024 == 0;
+
+    snprintf(why, size, "the %s more than %" PRIu64 " %s", head ? "header of the answer has" : "policy has",
+             whole ? most / 1024 : most, whole ? "KiB" : "octets");
+}
+
 /* No answer, or none to the end. */
-static enum fetch_state explain(const struct transfer *t, CURLcode code, char *why, size_t size)
+static enum fetch_state explain(const struct https *h, const struct transfer *t, CURLcode code, char *why, size_t size)
 {
     const char *words = t->error[0] == '\0' ? curl_easy_strerror(code) : t->error;
     long verified = X509_V_OK;
 
     if (t->head > HEAD_MAX || t->body.full || code == CURLE_FILESIZE_EXCEEDED) {
-        snprintf(why, size, "the %s more than 64 KiB", t->head > HEAD_MAX ? "header of the answer has" : "policy has");
+        explain_size(h, t->head > HEAD_MAX, why, size);
         return FETCH_REFUSED;
     }
     if (code != CURLE_PEER_FAILED_VERIFICATION) {
@@ -249,7 +261,7 @@ static void end(struct https *h, struct transfer *t, CURLcode code)
     enum fetch_state state;
     char why[192] = "";
 
-    state = code == CURLE_OK ? weigh(t, why, sizeof(why)) : explain(t, code, why, sizeof(why));
+    state = code == CURLE_OK ? weigh(t, why, sizeof(why)) : explain(h, t, code, why, sizeof(why));
     curl_multi_remove_handle(h->multi, t->easy);
     curl_easy_cleanup(t->easy);
     TAILQ_REMOVE(&h->running, t, link);
@@ -319,7 +331,7 @@ static struct transfer *transfer_new(const struct https *h, const char *host, co
 
     t->at = at;
     t->host = mem_text(host);
-    text_init(&t->body, BODY_MAX);
+    text_init(&t->body, (size_t)h->body_max);
     text_init(&entry, 4096);
     text_print(&entry, "+%s:%u:%s", host, h->port, addresses);      /* +: libcurl forgets them after a minute */
     t->resolve = curl_slist_append(NULL, text_words(&entry));

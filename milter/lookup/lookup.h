@@ -46,7 +46,7 @@ struct policy_file {
     enum fetch_state state;
     char why[192];              /* unless good */
     const char *body;
-    size_t length;              /* at most 64 KiB */
+    size_t length;              /* at most sts.body */
 };
 
 struct policy_landing {

@@ -275,20 +275,20 @@ static void explain_hosts(const struct tally *t, bool mx_secure, const struct fa
         fault_set(why, "%s, %zu of %zu hosts have usable TLSA records; %.300s", mx, t->of[HOST_GOOD], t->left, example->text);
 }
 
-enum { RECORDS_MAX = 16, RECORD_OCTETS_MAX = 16 * 1024 };   /* of one host; what is past them matches nothing, so that mail waits */
+enum { RECORD_OCTETS_MAX = 16 * 1024 };     /* of one host; what is past them matches nothing, so that mail waits */
 
 /* The records that count for a good host, borrowed. */
 struct chosen {
-    const struct dns_tlsa *records[RECORDS_MAX];
+    const struct dns_tlsa *records[DNS_TLSA_MAX];
     size_t count, octets;
 };
 
-static void choose(const struct dns_host *host, struct chosen *ret)
+static void choose(const struct dns_host *host, size_t most, struct chosen *ret)
 {
     const struct dns_tlsa_set *set = dane_tlsa_of(host);
     size_t parsed = 0, i;
 
-    for (i = 0; i < set->count && ret->count < RECORDS_MAX; i++) {
+    for (i = 0; i < set->count && ret->count < most; i++) {
         const struct dns_tlsa *record = &set->records[i];
 
         if (ret->octets + record->length > RECORD_OCTETS_MAX)
@@ -337,7 +337,7 @@ static void pack_host(struct parcel *p, const struct dns_host *from, enum host_s
     }
 }
 
-static struct evidence *assemble(const struct dns_answers *answers, const enum host_state *states, const char *why)
+static struct evidence *assemble(const struct dns_answers *answers, size_t most, const enum host_state *states, const char *why)
 {
     size_t octets = strlen(why) + 1, records = 0, i;
     struct chosen chosen[DNS_HOSTS_MAX] = { { .count = 0 } };
@@ -348,7 +348,7 @@ static struct evidence *assemble(const struct dns_answers *answers, const enum h
         octets += (size_t)answers->hosts[i].name.length + (size_t)answers->hosts[i].expanded.length + 2;
         if (states[i] != HOST_GOOD)
             continue;
-        choose(&answers->hosts[i], &chosen[i]);
+        choose(&answers->hosts[i], most < DNS_TLSA_MAX ? most : DNS_TLSA_MAX, &chosen[i]);
         records += chosen[i].count;
         octets += chosen[i].octets + (size_t)dane_tlsa_of(&answers->hosts[i])->base.length + 1;
     }
@@ -365,7 +365,7 @@ static struct evidence *assemble(const struct dns_answers *answers, const enum h
     return e;
 }
 
-struct evidence *dane_judge(const struct dns_answers *answers, int64_t now_ms)
+struct evidence *dane_judge(const struct dns_answers *answers, size_t records_most, int64_t now_ms)
 {
     bool mx_secure = !answers->literal && (!answers->mx.asked || answers->mx.trust == DNS_SECURE);
     enum host_state states[DNS_HOSTS_MAX] = { HOST_FAILING };
@@ -386,7 +386,7 @@ struct evidence *dane_judge(const struct dns_answers *answers, int64_t now_ms)
         state = roll_up(&tally, mx_secure);
         explain_hosts(&tally, mx_secure, &example, &why);
     }
-    e = assemble(answers, states, why.text);
+    e = assemble(answers, records_most, states, why.text);
     e->dane = state;
     e->sts = STS_ABSENT;
     e->sts_why = "";

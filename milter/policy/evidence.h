@@ -49,9 +49,10 @@ struct evidence {
 
 /*
  * Judges DNS answers (DESIGN of the states: RFC 7672 2.2, RFC 7505). Pure. Gives evidence with one user; its
- * fresh_until is now_ms plus the lifetime that the answers allow. The STS half is absent until somebody fills it in.
+ * fresh_until is now_ms plus the lifetime that the answers allow. The STS half is absent until somebody fills it in. Of each
+ * host at most records_most usable TLSA records count; what is past them matches nothing, so that mail waits.
  */
-struct evidence *dane_judge(const struct dns_answers *answers, int64_t now_ms);
+struct evidence *dane_judge(const struct dns_answers *answers, size_t records_most, int64_t now_ms);
 
 /* One host, with the reason in words. Pure. */
 enum host_state dane_judge_host(const struct dns_host *host, struct fault *why);

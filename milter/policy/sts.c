@@ -335,7 +335,7 @@ bool sts_policy_parse(const char *bytes, size_t length, struct sts_policy **ret,
 {
     struct span s = { bytes, bytes + length };
     struct draft d = { 0 };
-    bool good = length <= STS_BODY_MAX || fault_set(why, "the policy has more than 64 KiB");
+    bool good = length <= STS_BODY_MAX || fault_set(why, "the policy has more than 1 MiB");
 
     if (good && length == 0)
         good = fault_set(why, "the policy is empty");

@@ -10,7 +10,7 @@
 
 /* MTA-STS (RFC 8461): what a domain's TXT record and its policy file say. All pure. */
 
-enum { STS_ID_SIZE = 33, STS_BODY_MAX = 64 * 1024, STS_MAX_AGE_MAX = 31557600 };
+enum { STS_ID_SIZE = 33, STS_BODY_MAX = 1024 * 1024, STS_MAX_AGE_MAX = 31557600 };
 enum sts_mode { STS_MODE_ENFORCE = 0, STS_MODE_TESTING, STS_MODE_NONE };
 
 /* A policy file. Frozen; counted. */

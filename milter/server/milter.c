@@ -24,7 +24,7 @@
 
 #define TAG_HEADER "X-Danelaw-Route"
 
-enum { BACKLOG = 1024, DESCRIPTORS_AT_START = 256, TAGS_MAX = 100 * 1000 };
+enum { BACKLOG = 1024, DESCRIPTORS_AT_START = 256, TAGS_MAX = 100 * 1000, SAY_AGAIN_MS = 60 * 1000 };
 
 /* Frozen before smfi_main. */
 static const struct settings *settings;
@@ -84,31 +84,61 @@ struct session {
     struct address from;
     struct owed *owed;              /* or NULL */
     int64_t waited_ms;              /* of the budget, by this message */
+    uint32_t recipients;            /* of this message, that were judged and accepted */
     enum tag_state tag;
     char route[64];                 /* TAG_SHARED: its name */
     int tags_seen;                  /* X-Danelaw-Route headers that the client sent */
 };
 
 static atomic_size_t session_count;
+static atomic_llong say_at;         /* clock_ms() before which nothing more is said of too many sessions */
 
 static struct session *session_of(SMFICTX *ctx)
 {
     return smfi_getpriv(ctx);
 }
 
-static bool session_is_new(SMFICTX *ctx, struct session **ret)
+static void say_crowded(void)
+{
+    long long now = clock_ms(), at = atomic_load(&say_at);
+
+    if (now >= at && atomic_compare_exchange_strong(&say_at, &at, now + SAY_AGAIN_MS))
+        log_warning("milter: %u sessions are open, as many as milter.clients allows; others are told to come again",
+                    settings->milter.clients);
+}
+
+static bool take_place(void)
+{
+    if (atomic_fetch_add(&session_count, 1) < settings->milter.clients)
+        return true;
+    atomic_fetch_sub(&session_count, 1);
+    say_crowded();
+    return false;
+}
+
+/* The session, which is made where there is none; NULL: there are too many. */
+static struct session *session_reach(SMFICTX *ctx)
 {
     struct session *s = smfi_getpriv(ctx);
-    bool fresh = s == NULL;
 
-    if (fresh) {
-        s = mem_zero(sizeof(*s));
-        s->rules = engine_rules(judge);
-        smfi_setpriv(ctx, s);
-        atomic_fetch_add(&session_count, 1);
-    }
-    *ret = s;
-    return fresh;
+    if (s != NULL || !take_place())
+        return s;
+    s = mem_zero(sizeof(*s));
+    s->rules = engine_rules(judge);
+    smfi_setpriv(ctx, s);
+    return s;
+}
+
+static sfsistat put_off(SMFICTX *ctx, const char *code, const char *enhanced, const char *text)
+{
+    if (smfi_setreply(ctx, (char *)(uintptr_t)code, (char *)(uintptr_t)enhanced, (char *)(uintptr_t)text) != MI_SUCCESS)
+        log_warning("libmilter refused a reply text: %s", text);
+    return SMFIS_TEMPFAIL;
+}
+
+static sfsistat put_session_off(SMFICTX *ctx)
+{
+    return put_off(ctx, "421", "4.3.2", "too many sessions at once; come again later");
 }
 
 /*
@@ -165,11 +195,13 @@ static sfsistat on_connect(SMFICTX *ctx, char *host, _SOCK_ADDR *address)
     struct session *s;
 
     gate_enter();
-    session_is_new(ctx, &s);
-    s->maybe_local = address != NULL && strcmp(host, "localhost") == 0 && port_is_zero(address);
-    s->queues = address == NULL || clients_match(queue_clients, (const struct sockaddr *)(const void *)address);
+    s = session_reach(ctx);
+    if (s != NULL) {
+        s->maybe_local = address != NULL && strcmp(host, "localhost") == 0 && port_is_zero(address);
+        s->queues = address == NULL || clients_match(queue_clients, (const struct sockaddr *)(const void *)address);
+    }
     gate_leave();
-    return SMFIS_CONTINUE;
+    return s == NULL ? put_session_off(ctx) : SMFIS_CONTINUE;
 }
 
 /* A macro's value, or NULL where the MTA did not send it, or sent nothing. */
@@ -233,11 +265,15 @@ static sfsistat on_envfrom(SMFICTX *ctx, char **arguments)
     struct session *s;
 
     gate_enter();
-    if (!session_is_new(ctx, &s))
+    s = session_reach(ctx);
+    if (s != NULL)
         settle(s, NULL);
     gate_leave();
+    if (s == NULL)
+        return put_session_off(ctx);
     read_sender(ctx, arguments, &s->from);
     s->waited_ms = 0;
+    s->recipients = 0;
     s->tag = TAG_OPEN;
     s->tags_seen = 0;
     return SMFIS_CONTINUE;
@@ -386,9 +422,7 @@ static sfsistat refuse_spelling(SMFICTX *ctx, const struct address *to, struct a
     a->decision.verdict = VERDICT_HOLD;
     a->decision.reason = REASON_INTERNAL;
     snprintf(text, sizeof(text), "internal: mail to this spelling would take the wrong way; write the domain as %s", to->domain.name);
-    if (smfi_setreply(ctx, (char *)(uintptr_t)"451", (char *)(uintptr_t)"4.3.0", text) != MI_SUCCESS)
-        log_warning("libmilter refused a reply text: %s", text);
-    return SMFIS_TEMPFAIL;
+    return put_off(ctx, "451", "4.3.0", text);
 }
 
 static sfsistat check_road(SMFICTX *ctx, const struct address *to, char **arguments, struct answer *a)
@@ -402,10 +436,16 @@ static sfsistat check_road(SMFICTX *ctx, const struct address *to, char **argume
     return past ? refuse_spelling(ctx, to, a) : SMFIS_CONTINUE;
 }
 
-static sfsistat judge_recipient(SMFICTX *ctx, char **arguments)
+/* Mail that nobody submits by SMTP has no client that could send the rest in another message. */
+static bool is_crowded(const struct session *s, enum audience who)
+{
+    return who != AUDIENCE_NOBODY && s->recipients >= settings->milter.recipients;
+}
+
+static sfsistat judge_recipient(SMFICTX *ctx, struct session *s, char **arguments)
 {
     const char *mailer = macro(ctx, "{rcpt_mailer}");
-    struct session *s = session_of(ctx);
+    enum audience who = audience_of(ctx, s, mailer);
     struct address to;
     struct answer answer;
     sfsistat reply;
@@ -416,20 +456,27 @@ static sfsistat judge_recipient(SMFICTX *ctx, char **arguments)
         note_route(s, "");
         return SMFIS_CONTINUE;
     }
-    ask(s, &to, audience_of(ctx, s, mailer), &answer);
+    if (is_crowded(s, who))
+        return put_off(ctx, "452", "4.5.3", "too many recipients; send the others in another message");
+    ask(s, &to, who, &answer);
     reply = answer.refuse ? refuse(ctx, &answer) : check_road(ctx, &to, arguments, &answer);
-    if (reply == SMFIS_CONTINUE)
+    if (reply == SMFIS_CONTINUE) {
         note_route(s, wanted_route(&answer, &to));
+        s->recipients++;
+    }
     tell(ctx, s, &to, &answer);
     return reply;
 }
 
 static sfsistat on_envrcpt(SMFICTX *ctx, char **arguments)
 {
+    struct session *s = session_of(ctx);
     sfsistat reply;
 
+    if (s == NULL)
+        return put_session_off(ctx);
     gate_enter();
-    reply = judge_recipient(ctx, arguments);
+    reply = judge_recipient(ctx, s, arguments);
     gate_leave();
     return reply;
 }

@@ -3,7 +3,7 @@
  *  1. A row is reached by one bucket, is never taken away before the end, and its name never changes: who found it may
  *     count in it without a lock.
  *  2. Rows are added under the lock, at the head of their bucket, and whole before they can be seen (release, acquire).
- *  3. There are at most COUNTERS_CONNECTORS_MAX rows of a kind, and one for all others.
+ *  3. There are at most `most` rows of a kind, and one for all others.
  */
 #include "store/counters.h"
 
@@ -24,6 +24,7 @@ struct row {
 
 struct table {
     struct mutex lock;
+    size_t most;                        /* frozen */
     struct row *_Atomic buckets[BUCKETS];
     atomic_size_t used;
 };
@@ -39,10 +40,11 @@ struct counters {
 
 static const int64_t step_ms[COUNTERS_STEPS] = { 5, 10, 25, 50, 100, 250, 500, 1000, 2500, 5000, 15000, 60000 };
 
-struct counters *counters_new(void)
+struct counters *counters_new(size_t connectors)
 {
     struct counters *c = mem_zero(sizeof(*c));
 
+    c->decisions.most = c->shadows.most = connectors;
     mutex_init(&c->decisions.lock);
     mutex_init(&c->shadows.lock);
     return c;
@@ -94,7 +96,7 @@ static struct row *add_locked(struct table *t, struct row *_Atomic *bucket, cons
 
 static bool has_room(const struct table *t, const char *connector)
 {
-    return atomic_load_explicit(&t->used, memory_order_relaxed) < COUNTERS_CONNECTORS_MAX ||
+    return atomic_load_explicit(&t->used, memory_order_relaxed) < t->most ||
            strcmp(connector, COUNTERS_OTHERS) == 0;
 }
 

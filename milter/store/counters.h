@@ -14,7 +14,6 @@
 struct counters;
 
 enum {
-    COUNTERS_CONNECTORS_MAX = 1000,     /* with decisions; those who come later are counted together */
     COUNTERS_WHERES = WHERE_SWEEP + 1,
     COUNTERS_VERDICTS = VERDICT_DELIVER + 1,
     COUNTERS_REASONS = REASON_TLS_REQUIRED + 1,
@@ -27,7 +26,8 @@ enum {
 enum counted_search { COUNTED_DANE = 0, COUNTED_STS_POLICY };
 enum { COUNTED_SEARCHES = COUNTED_STS_POLICY + 1 };
 
-struct counters *counters_new(void);
+/* Of each kind so many connectors are counted by name; those who come later are counted together, as COUNTERS_OTHERS. */
+struct counters *counters_new(size_t connectors);
 void counters_free(struct counters *c);
 
 /* One decision, by the connector's name, so that its count outlives a reload. shadow: of a connector in test mode. */

@@ -3,9 +3,11 @@
  *  1. A row's key is its time in microseconds, made unique, so that the table lies in the order of time: --since and letting
  *     old rows go are ranges of it.
  *  2. Every row that was noted is written or dropped once, as its job's free finds it: noted = written + dropped + waiting.
- *  3. Old rows go BITE at a time, a transaction each, so that nobody waits long behind them. Their pages are used again; the
+ *  3. Old rows go BITE at a time, so that nobody waits long behind them. Their pages are used again; the
  *     file doesn't shrink.
- *  4. The disk's last RESERVE is for policies, holds and overrides: while less is left no row is written. Pages that are
+ *  4. How many rows there are is kept in trace_size, so that nobody counts them. It is looked at each minute, and by the
+ *     writer each LOOK_AFTER rows: there are never many more than the site wants.
+ *  5. The disk's last RESERVE is for policies, holds and overrides: while less is left no row is written. Pages that are
  *     unused inside the file count, and where these don't help the oldest rows go until there is twice as much, so that a
  *     disk which our own file has filled is traced on.
  */
@@ -23,7 +25,8 @@
 #include <sys/statvfs.h>
 
 enum {
-    BITE = 1000,                            /* rows that go in one transaction */
+    BITE = 1000,                            /* rows that go at once */
+    LOOK_AFTER = BITE / 4,                  /* rows that are written before somebody looks how many there are */
     TEXT_MOST = 2048,                       /* octets of one column */
     TRIES = 1000,                           /* keys that are tried for a row */
     NEAR_US = 1000 * 1000,                  /* rows that close follow each other, whatever order their times have */
@@ -32,12 +35,11 @@ enum {
     RESERVE_PART = 8,
 };
 
-static const int64_t most_rows = 20 * 1000 * 1000;
 static const int64_t day_ms = 24 * 60 * 60 * 1000;
 
 struct trace {
     struct store *store;
-    uint64_t days;                          /* frozen */
+    uint64_t days, most;                    /* frozen */
     atomic_uint users;                      /* its owner, and every job */
     atomic_bool closing, tending;           /* tending: there is a tend_job */
     atomic_bool tight;                      /* no row may be written; the writer's to set */
@@ -45,6 +47,7 @@ struct trace {
     /* writer's thread only */
     int64_t last_at;
     int64_t measure_at;                     /* clock_ms() */
+    unsigned unlooked;                      /* rows written since the last look at how many there are */
     bool hungry;                            /* old rows have to go */
 };
 
@@ -212,6 +215,41 @@ static int64_t key_for(struct trace *t, int64_t at_ms)
     return at;
 }
 
+/* Deletes the oldest before a time, at most `most` of them; ret_more: it was as many, so that there may be more. */
+static bool bite(struct writer *w, int64_t before, int64_t most, bool *ret_more)
+{
+    sqlite3_stmt *statement = writer_prepare(w, "DELETE FROM trace WHERE at IN "
+                                                "(SELECT at FROM trace WHERE at < ?1 ORDER BY at LIMIT ?2)");
+
+    if (statement == NULL)
+        return false;
+    sqlite3_bind_int64(statement, 1, before);
+    sqlite3_bind_int64(statement, 2, most);
+    if (!writer_step(w, statement))
+        return false;
+    *ret_more = sqlite3_changes(w->db) == most;
+    return true;
+}
+
+/* How many rows are there that should not be. */
+static int64_t excess_of(const struct trace *t, struct writer *w)
+{
+    return ask_number(w, "SELECT rows FROM trace_size") - (int64_t)t->most;
+}
+
+/* Another row is there: what is too many goes faster than it can come, however long the queue is. */
+static bool keep_down(struct trace *t, struct writer *w)
+{
+    int64_t excess;
+    bool more;
+
+    if (++t->unlooked < LOOK_AFTER)
+        return true;
+    t->unlooked = 0;
+    excess = excess_of(t, w);
+    return excess <= 0 || bite(w, INT64_MAX, excess < BITE ? excess : BITE, &more);
+}
+
 static bool run_row(struct store_job *self, struct writer *w)
 {
     struct row_job *job = (struct row_job *)self;
@@ -236,7 +274,7 @@ static bool run_row(struct store_job *self, struct writer *w)
     }
     job->given_up = at == end;
     t->last_at = at;
-    return true;
+    return keep_down(t, w);
 }
 
 static void free_row(struct store_job *self)
@@ -272,22 +310,6 @@ struct tend_job {
     bool more;                              /* there may be more to do */
 };
 
-/* Deletes the oldest before a time, at most `most` of them; ret_more: it was as many, so that there may be more. */
-static bool bite(struct writer *w, int64_t before, int64_t most, bool *ret_more)
-{
-    sqlite3_stmt *statement = writer_prepare(w, "DELETE FROM trace WHERE at IN "
-                                                "(SELECT at FROM trace WHERE at < ?1 ORDER BY at LIMIT ?2)");
-
-    if (statement == NULL)
-        return false;
-    sqlite3_bind_int64(statement, 1, before);
-    sqlite3_bind_int64(statement, 2, most);
-    if (!writer_step(w, statement))
-        return false;
-    *ret_more = sqlite3_changes(w->db) == most;
-    return true;
-}
-
 static bool run_tend(struct store_job *self, struct writer *w)
 {
     struct tend_job *job = (struct tend_job *)self;
@@ -295,7 +317,7 @@ static bool run_tend(struct store_job *self, struct writer *w)
 
     if (!bite(w, job->horizon, BITE, &job->more) || job->more)
         return job->more;
-    excess = ask_number(w, "SELECT rows FROM trace_size") - most_rows;
+    excess = excess_of(job->trace, w);
     measure(job->trace, w);
     if (job->trace->hungry || excess > BITE)
         excess = BITE;
@@ -335,12 +357,13 @@ void trace_tend(struct trace *t, int64_t now_ms)
 
 /* The face */
 
-struct trace *trace_open(struct store *store, uint64_t days)
+struct trace *trace_open(struct store *store, uint64_t days, uint64_t most)
 {
     struct trace *t = mem_zero(sizeof(*t));
 
     t->store = store;
     t->days = days;
+    t->most = most;
     atomic_init(&t->users, 1);
     trace_tend(t, clock_wall_ms());
     return t;

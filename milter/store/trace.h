@@ -28,13 +28,14 @@ struct trace_status {
     bool paused;                        /* for want of room on the disk */
 };
 
-/* days: how long rows are kept; 0: none is written, and what is there goes. store is borrowed. */
-struct trace *trace_open(struct store *store, uint64_t days);
+/* days: how long rows are kept; 0: none is written, and what is there goes. most: of what is there more than that, the oldest
+   go. store is borrowed. */
+struct trace *trace_open(struct store *store, uint64_t days, uint64_t most);
 /* Before store_close(), which writes what waits. NULL is welcome. */
 void trace_close(struct trace *t);
 /* Copies row. Never waits for the disk. */
 void trace_note(struct trace *t, const struct trace_row *row);
-/* Lets the rows go that are older than the site wants, or too many; to be called every minute or so. */
+/* Lets the rows go that are older than the site wants, or too many; to be called every minute or so. Never waits. */
 void trace_tend(struct trace *t, int64_t now_ms);
 void trace_status(struct trace *t, struct trace_status *ret);
 

@@ -2,7 +2,7 @@
  * What the trace costs: noting a decision, writing it with few and with many rows there, and finding the first hundred rows
  * of each filter. The file stays in DIRECTORY, so that a second run goes on from there.
  *
- * usage: trace DIRECTORY ROWS
+ * usage: trace DIRECTORY ROWS [MOST]     MOST: store.trace_rows; once more rows are there, old ones go as fast as new ones come
  */
 #include "base/clock.h"
 #include "base/memory.h"
@@ -156,14 +156,14 @@ int main(int argc, char **argv)
     struct settings set = { 0 };
     uint64_t rows;
 
-    if (argc != 3) {
-        fprintf(stderr, "usage: trace DIRECTORY ROWS\n");
+    if (argc != 3 && argc != 4) {
+        fprintf(stderr, "usage: trace DIRECTORY ROWS [MOST]\n");
         return 2;
     }
     rows = strtoull(argv[2], NULL, 10);
     set.store.directory = argv[1];
     store = store_open(&set);
-    trace = trace_open(store, 3650);
+    trace = trace_open(store, 3650, argc == 4 ? strtoull(argv[3], NULL, 10) : 1000 * 1000 * 1000);
     measure_notes();
     measure_writing("as it was found");
     note_many(rows, clock_wall_ms() - (int64_t)(rows / 5));

@@ -324,6 +324,8 @@ static int open_house(void **state)
 {
     (void)state;
     house.settings.resolver.when_broken = "hold-mandatory";
+    house.settings.resolver.entries = 10000;
+    house.settings.resolver.tlsa_records = 16;
     house.settings.resolver.timeout = 5;
     atomic_store(&house.tables_good, true);
     atomic_store(&house.job, NULL);
@@ -1127,7 +1129,7 @@ static void a_failing_store_is_trouble(void **state)
 /* So many rows of the last minute. */
 static void keep_rows(size_t count)
 {
-    struct trace *trace = trace_open(house.store, 30);
+    struct trace *trace = trace_open(house.store, 30, 1000 * 1000);
     struct trace_row row = { .where = "rcpt", .queue_id = "4gQ", .from = "al@home.example", .to = "bo@good.example",
                              .connector = "(default)", .verdict = "deliver" };
     int64_t until = clock_ms() + PATIENCE_SECONDS * 1000, now = clock_wall_ms();

@@ -11,6 +11,8 @@
 
 #include <cmocka.h>
 
+enum { LABELS = 1000 };
+
 /* What counters_each() says of one connector, and in all. */
 struct sum {
     const char *connector;              /* NULL: any */
@@ -43,7 +45,7 @@ static struct sum sum_of(const struct counters *c, const char *connector, bool s
 
 static void a_decision_is_counted_under_all_its_words(void **state)
 {
-    struct counters *c = counters_new();
+    struct counters *c = counters_new(LABELS);
     struct sum sum;
 
     (void)state;
@@ -62,7 +64,7 @@ static void a_decision_is_counted_under_all_its_words(void **state)
 
 static void shadows_are_counted_apart(void **state)
 {
-    struct counters *c = counters_new();
+    struct counters *c = counters_new(LABELS);
 
     (void)state;
     counters_decided(c, "Bank", true, WHERE_RCPT, VERDICT_HOLD, REASON_DANE_REQUIRED);
@@ -73,43 +75,60 @@ static void shadows_are_counted_apart(void **state)
 
 static void past_the_limit_all_share_one_name(void **state)
 {
-    struct counters *c = counters_new();
+    struct counters *c = counters_new(LABELS);
     char name[32];
     int i;
 
     (void)state;
-    for (i = 0; i < COUNTERS_CONNECTORS_MAX + 500; i++) {
+    for (i = 0; i < LABELS + 500; i++) {
         snprintf(name, sizeof(name), "connector %d", i);
         counters_decided(c, name, false, WHERE_RCPT, VERDICT_DELIVER, REASON_NONE);
     }
-    assert_int_equal(sum_of(c, NULL, false).connectors, COUNTERS_CONNECTORS_MAX + 1);
-    assert_int_equal(sum_of(c, NULL, false).count, COUNTERS_CONNECTORS_MAX + 500);
+    assert_int_equal(sum_of(c, NULL, false).connectors, LABELS + 1);
+    assert_int_equal(sum_of(c, NULL, false).count, LABELS + 500);
     assert_int_equal(sum_of(c, COUNTERS_OTHERS, false).count, 500);
     counters_decided(c, "connector 7", false, WHERE_RCPT, VERDICT_DELIVER, REASON_NONE);
     assert_int_equal(sum_of(c, "connector 7", false).count, 2);
     counters_free(c);
 }
 
+static void the_last_place_is_taken_and_the_next_comer_shares(void **state)
+{
+    struct counters *c = counters_new(2);
+
+    (void)state;
+    counters_decided(c, "one", false, WHERE_RCPT, VERDICT_DELIVER, REASON_NONE);
+    counters_decided(c, "two", false, WHERE_RCPT, VERDICT_DELIVER, REASON_NONE);
+    assert_int_equal(sum_of(c, "two", false).count, 1);
+    assert_int_equal(sum_of(c, COUNTERS_OTHERS, false).count, 0);
+    counters_decided(c, "three", false, WHERE_RCPT, VERDICT_DELIVER, REASON_NONE);
+    assert_int_equal(sum_of(c, "three", false).count, 0);
+    assert_int_equal(sum_of(c, COUNTERS_OTHERS, false).count, 1);
+    counters_decided(c, "three", true, WHERE_RCPT, VERDICT_DELIVER, REASON_NONE);
+    assert_int_equal(sum_of(c, "three", true).count, 1);                /* shadows have places of their own */
+    counters_free(c);
+}
+
 static void a_connector_called_like_the_others_shares_their_row(void **state)
 {
-    struct counters *c = counters_new();
+    struct counters *c = counters_new(LABELS);
     char name[32];
     int i;
 
     (void)state;
     counters_decided(c, COUNTERS_OTHERS, false, WHERE_RCPT, VERDICT_DELIVER, REASON_NONE);
-    for (i = 0; i < COUNTERS_CONNECTORS_MAX + 5; i++) {
+    for (i = 0; i < LABELS + 5; i++) {
         snprintf(name, sizeof(name), "connector %d", i);
         counters_decided(c, name, false, WHERE_RCPT, VERDICT_DELIVER, REASON_NONE);
     }
     assert_int_equal(sum_of(c, COUNTERS_OTHERS, false).rows, 1);
-    assert_int_equal(sum_of(c, NULL, false).count, COUNTERS_CONNECTORS_MAX + 6);
+    assert_int_equal(sum_of(c, NULL, false).count, LABELS + 6);
     counters_free(c);
 }
 
 static void a_duration_is_counted_in_the_shortest_step_that_holds_it(void **state)
 {
-    struct counters *c = counters_new();
+    struct counters *c = counters_new(LABELS);
     struct counted_times times;
     int64_t longest = counters_step_ms(COUNTERS_STEPS - 1);
 
@@ -161,7 +180,7 @@ static void *count_on(void *counters)
     int i;
 
     for (i = 0; i < ROUNDS; i++) {
-        snprintf(name, sizeof(name), "connector %d", i % (COUNTERS_CONNECTORS_MAX + 10));
+        snprintf(name, sizeof(name), "connector %d", i % (LABELS + 10));
         counters_decided(counters, name, i % 2 == 0, WHERE_RCPT, VERDICT_PASS, REASON_NONE);
         counters_took(counters, COUNTED_DANE, i);
     }
@@ -170,7 +189,7 @@ static void *count_on(void *counters)
 
 static void many_threads_lose_no_count(void **state)
 {
-    struct counters *c = counters_new();
+    struct counters *c = counters_new(LABELS);
     struct counted_times times;
     pthread_t threads[THREADS];
     uint64_t all = 0;
@@ -183,7 +202,7 @@ static void many_threads_lose_no_count(void **state)
     for (i = 0; i < THREADS; i++)
         pthread_join(threads[i], NULL);
     assert_int_equal(sum_of(c, NULL, false).count + sum_of(c, NULL, true).count, THREADS * ROUNDS);
-    assert_true(sum_of(c, NULL, true).connectors <= COUNTERS_CONNECTORS_MAX + 1);
+    assert_true(sum_of(c, NULL, true).connectors <= LABELS + 1);
     counters_times(c, COUNTED_DANE, &times);
     for (i = 0; i <= COUNTERS_STEPS; i++)
         all += times.steps[i];
@@ -197,6 +216,7 @@ int main(void)
         cmocka_unit_test(a_decision_is_counted_under_all_its_words),
         cmocka_unit_test(shadows_are_counted_apart),
         cmocka_unit_test(past_the_limit_all_share_one_name),
+        cmocka_unit_test(the_last_place_is_taken_and_the_next_comer_shares),
         cmocka_unit_test(a_connector_called_like_the_others_shares_their_row),
         cmocka_unit_test(a_duration_is_counted_in_the_shortest_step_that_holds_it),
         cmocka_unit_test(the_steps_grow),

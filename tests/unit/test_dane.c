@@ -102,7 +102,7 @@ static struct dns_host *add_host_in(struct dns_answers *a, enum host_state state
 
 static struct evidence *judge(struct dns_answers *a)
 {
-    struct evidence *e = dane_judge(a, NOW);
+    struct evidence *e = dane_judge(a, DNS_TLSA_MAX, NOW);
 
     assert_true(strlen(e->why) > 0);
     assert_int_equal(e->sts, STS_ABSENT);
@@ -701,6 +701,41 @@ static void only_so_many_whole_certificates_are_read(void **state)
     dns_answers_free(a);
 }
 
+/* How many records of a host with so many count, of so many that may. */
+static size_t counted(size_t there, size_t most)
+{
+    struct dns_answers *a = answers_with_mx(DNS_SECURE);
+    struct dns_host *host = add_host_in(a, HOST_GOOD);
+    struct dns_tlsa records[DNS_TLSA_MAX];
+    struct evidence *e;
+    size_t i, count;
+
+    for (i = 0; i < there; i++)
+        records[i] = (struct dns_tlsa){ .usage = i == 0 ? 0 : 3, .selector = 1, .matching = 1, .length = 32, .data = digest };
+    host->at_name.records = records;
+    host->at_name.count = there;
+    e = dane_judge(a, most, NOW);
+    assert_int_equal(e->dane, DANE_USABLE);     /* what counts no more still says that the host publishes */
+    count = e->hosts[0].tlsa_count;
+    for (i = 0; i < count; i++)
+        assert_int_equal(e->hosts[0].tlsa[i].usage, 3);
+    evidence_unref(e);
+    dns_answers_free(a);
+    return count;
+}
+
+static void only_so_many_records_of_a_host_count(void **state)
+{
+    (void)state;
+    assert_int_equal(counted(17, 16), 16);      /* the one that nobody can use is none of them */
+    assert_int_equal(counted(18, 16), 16);
+    assert_int_equal(counted(DNS_TLSA_MAX, 16), 16);
+    assert_int_equal(counted(DNS_TLSA_MAX, 1), 1);
+    assert_int_equal(counted(DNS_TLSA_MAX, DNS_TLSA_MAX), DNS_TLSA_MAX - 1);
+    assert_int_equal(counted(DNS_TLSA_MAX, SIZE_MAX), DNS_TLSA_MAX - 1);
+    assert_int_equal(counted(2, 0), 0);         /* then nothing matches, and mail waits */
+}
+
 /* One good host behind an alias, every look-up asked. */
 static struct dns_answers *answers_of_all_looks(void)
 {
@@ -893,6 +928,7 @@ int main(void)
         cmocka_unit_test(full_data_must_parse_to_the_last_octet),
         cmocka_unit_test(garbage_is_no_certificate),
         cmocka_unit_test(only_so_many_whole_certificates_are_read),
+        cmocka_unit_test(only_so_many_records_of_a_host_count),
         cmocka_unit_test(evidence_lives_as_long_as_its_shortest_ttl),
         cmocka_unit_test(what_was_not_asked_has_no_ttl),
         cmocka_unit_test(a_lifetime_has_a_floor_and_a_ceiling),

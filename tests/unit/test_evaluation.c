@@ -250,7 +250,7 @@ static struct dns_answers *run(const struct line *lines, const char *spoken, uns
 
 static enum dane_state state_of(const struct dns_answers *answers)
 {
-    struct evidence *e = dane_judge(answers, clock_ms());
+    struct evidence *e = dane_judge(answers, DNS_TLSA_MAX, clock_ms());
     enum dane_state state = e->dane;
 
     evidence_unref(e);

@@ -608,7 +608,7 @@ static struct settings settings_of(uint32_t timeout)
     struct settings set = { .resolver = { .trust_anchor_file = "", .root_hints = "", .when_broken = "", .timeout = 30,
                                           .trust_anchor = { .items = anchor, .count = 1 },
                                           .cache = 8 * 1024 * 1024, .forward = { .items = items, .count = 1 } },
-                            .sts = { .ca_file = web.ca_file, .port = web.port, .timeout = timeout },
+                            .sts = { .ca_file = web.ca_file, .port = web.port, .timeout = timeout, .body = LIMIT },
                             .probe = { .helo = "", .bind = "", .concurrency = 1, .timeout = 30 } };
 
     snprintf(forward, sizeof(forward), "127.0.0.1@%u", server.port);
@@ -868,6 +868,28 @@ static void a_policy_of_64_kib_is_the_largest(void **state)
     assert_int_equal(w.length, LIMIT);
     free(w.body);
     CHECK(list);
+}
+
+static void the_largest_policy_is_the_sites_to_say(void **state)
+{
+    static const struct expected small[] = {
+        { "full.example", FETCH_REFUSED, "the policy has more than 65535 octets" },
+        { "fullchunks.example", FETCH_REFUSED, "the policy has more than 65535 octets" },
+        { "endless.example", FETCH_REFUSED, "the policy has more than 65535 octets" },
+        { "headers.example", FETCH_REFUSED, "the header of the answer has more than 64 KiB" },
+    };
+    static const struct expected large[] = {
+        { "over.example", FETCH_GOOD, "x" },
+        { "overchunks.example", FETCH_GOOD, "x" },
+        { "endless.example", FETCH_REFUSED, "the policy has more than 65537 octets" },
+    };
+    struct settings set = settings_of(30);
+
+    (void)state;
+    set.sts.body = LIMIT - 1;
+    check_with(&set, small, COUNT_OF(small));
+    set.sts.body = LIMIT + 1;
+    check_with(&set, large, COUNT_OF(large));
 }
 
 static void half_a_policy_is_none(void **state)
@@ -1200,6 +1222,7 @@ int main(void)
         cmocka_unit_test(tls_before_1_2_is_too_old),
         cmocka_unit_test(other_answers_are_refused),
         cmocka_unit_test(a_policy_of_64_kib_is_the_largest),
+        cmocka_unit_test(the_largest_policy_is_the_sites_to_say),
         cmocka_unit_test(half_a_policy_is_none),
         cmocka_unit_test(what_is_no_http_has_failed),
         cmocka_unit_test(hosts_out_of_reach_have_failed),

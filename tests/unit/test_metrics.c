@@ -52,9 +52,11 @@ static void house_init(void)
 {
     memset(&house, 0, sizeof(house));
     house.set.resolver.when_broken = "hold-mandatory";
+    house.set.resolver.entries = 10000;
+    house.set.resolver.tlsa_records = 16;
     house.hooks.status = hook_status;
     house.tables_good = true;
-    house.counters = counters_new();
+    house.counters = counters_new(1000);
     house.fake = fake_new();
     house.rules = rules_new();
 }

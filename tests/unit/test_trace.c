@@ -28,7 +28,7 @@
 
 #include <cmocka.h>
 
-enum { WAIT_MS = 60000, ROWS_MOST = 40000, DAYS = 30 };
+enum { WAIT_MS = 60000, ROWS_MOST = 40000, DAYS = 30, PLENTY = 10 * 1000 * 1000 };
 
 static const int64_t day_ms = 24 * 60 * 60 * 1000;
 
@@ -110,12 +110,17 @@ static void path_of(const char *name, char *ret, size_t size)
     snprintf(ret, size, "%s/%s", folder, name);
 }
 
-static void open_for(uint64_t days)
+static void open_with(uint64_t days, uint64_t most)
 {
     settings.store.directory = folder;
     store = store_open(&settings);
     policies = policies_open(store, 1000, (int64_t)clock_wall());
-    trace = trace_open(store, days);
+    trace = trace_open(store, days, most);
+}
+
+static void open_for(uint64_t days)
+{
+    open_with(days, PLENTY);
 }
 
 static void open_all(void)
@@ -585,7 +590,7 @@ static void the_oldest_make_room_where_there_are_too_many(void **state)
     for (i = 0; i < 3000; i++)
         note(now - 3000 + (int64_t)i);
     settle();
-    sql("UPDATE trace_size SET rows = 20000000 + 2200");        /* as if there were more */
+    sql("UPDATE trace_size SET rows = 10000000 + 2200");        /* as if there were more */
     trace_tend(trace, now);
     while (sql("SELECT count(*) FROM trace") > 800 && __real_clock_ms() < until)
         pause_ms(50);
@@ -593,6 +598,70 @@ static void the_oldest_make_room_where_there_are_too_many(void **state)
     find((struct trace_filter){ 0 });
     assert_int_equal(found.at[0], now - 1);
     assert_int_equal(found.at[799], now - 800);
+}
+
+static void at_the_limit_all_stay_and_past_it_the_oldest_go(void **state)
+{
+    int64_t now = clock_wall_ms();
+    int i;
+
+    (void)state;
+    open_with(DAYS, 500);
+    for (i = 0; i < 500; i++)
+        note(now - 1000 + i);
+    settle();
+    trace_tend(trace, now);
+    close_all();                            /* writes what waits, the look at the rows, too */
+    assert_int_equal(sql("SELECT count(*) FROM trace"), 500);
+    open_with(DAYS, 500);
+    note(now);
+    settle();
+    trace_tend(trace, now);
+    until_rows(500);
+    find((struct trace_filter){ 0 });
+    assert_int_equal(found.at[0], now);
+    assert_int_equal(sql("SELECT min(at) FROM trace") / 1000, now - 999);
+}
+
+/* The minute's look alone would come too late. */
+static void a_flood_of_decisions_stays_near_the_limit(void **state)
+{
+    int64_t now = clock_wall_ms(), until;
+    int i;
+
+    (void)state;
+    open_with(DAYS, 2000);
+    for (i = 0; i < ROWS_MOST; i++) {
+        note(now - ROWS_MOST + i);
+        if (i % 4000 == 3999) {
+            settle();
+            assert_in_range(sql("SELECT count(*) FROM trace"), 2000, 3000);
+        }
+    }
+    until = __real_clock_ms() + WAIT_MS;
+    while (sql("SELECT count(*) FROM trace") > 3000 && __real_clock_ms() < until)
+        pause_ms(50);
+    assert_in_range(sql("SELECT count(*) FROM trace"), 2000, 3000);
+    assert_true(sql("SELECT max(at) FROM trace") / 1000 == now - 1);
+    assert_int_equal(sql("SELECT rows FROM trace_size"), sql("SELECT count(*) FROM trace"));
+}
+
+static void a_lowered_limit_has_the_oldest_go_in_bites(void **state)
+{
+    int64_t now = clock_wall_ms();
+    int i;
+
+    (void)state;
+    open_all();
+    for (i = 0; i < 5300; i++) {
+        note(now - 5300 + i);
+        if (i % 4000 == 0)
+            settle();
+    }
+    close_all();
+    open_with(DAYS, 1);
+    until_rows(1);
+    assert_true(sql("SELECT max(at) FROM trace") / 1000 == now - 1);
 }
 
 static void closing_does_not_wait_for_old_rows(void **state)
@@ -642,7 +711,7 @@ static void nothing_piles_up_while_nothing_can_be_written(void **state)
     settings.store.directory = "/proc/nowhere";
     store = store_open(&settings);
     policies = policies_open(store, 1000, (int64_t)clock_wall());
-    trace = trace_open(store, DAYS);
+    trace = trace_open(store, DAYS, PLENTY);
     for (i = 0; i < 100000; i++)
         note(clock_wall_ms());
     assert_true(status().waiting <= 16384);
@@ -826,6 +895,9 @@ int main(void)
         cmocka_unit_test_setup_teardown(old_rows_go, begin, end),
         cmocka_unit_test_setup_teardown(without_days_there_is_no_trace, begin, end),
         cmocka_unit_test_setup_teardown(the_oldest_make_room_where_there_are_too_many, begin, end),
+        cmocka_unit_test_setup_teardown(at_the_limit_all_stay_and_past_it_the_oldest_go, begin, end),
+        cmocka_unit_test_setup_teardown(a_flood_of_decisions_stays_near_the_limit, begin, end),
+        cmocka_unit_test_setup_teardown(a_lowered_limit_has_the_oldest_go_in_bites, begin, end),
         cmocka_unit_test_setup_teardown(closing_does_not_wait_for_old_rows, begin, end),
         cmocka_unit_test_setup_teardown(what_waits_is_written_on_closing, begin, end),
         cmocka_unit_test_setup_teardown(nothing_piles_up_while_nothing_can_be_written, begin, end),
