@@ -30,7 +30,6 @@ QUEUE, CLIENT_QUEUE = SPOOL + "/mqueue", SPOOL + "/mqueue-client"
 LOG = ROOT + "/log/sendmail.log"
 MAILBOX = ROOT + "/mailbox"             # of every local user of the lab
 BIN = ROOT + "/bin"
-FILTER = BIN + "/again"                 # a content filter: what it reads, it sends on, to its argument
 OURS = ROOT + "/sendmail"               # what is mounted over the machine's directories
 USERS = ("al", "bo", "user1", "user2", "user3", "user4")    # with homes below OURS/home
 DEVICES = ("null", "zero", "full", "random", "urandom", "tty")
@@ -53,7 +52,7 @@ define(`confTO_RESOLVER_RETRANS', `2s')dnl
 define(`confTO_RESOLVER_RETRY', `1')dnl
 define(`confTO_CONNECT', `5s')dnl
 define(`confREFUSE_LA', `0')dnl
-define(`confQUEUE_LA', `0')dnl
+define(`confQUEUE_LA', `10000')dnl
 define(`confMAX_DAEMON_CHILDREN', `0')dnl
 define(`confMAX_QUEUE_CHILDREN', `0')dnl
 define(`confQUEUE_SORT_ORDER', `Filename')dnl
@@ -197,9 +196,6 @@ class Sendmail:
         with open(BIN + "/to-mailbox", "w", encoding="ascii") as out:
             out.write(f"#!/bin/sh\nexec cat >>'{MAILBOX}'/\"$1\"\n")
         os.chmod(BIN + "/to-mailbox", 0o755)
-        with open(FILTER, "w", encoding="ascii") as out:
-            out.write("#!/bin/sh\nsed 1d | exec /usr/sbin/sendmail -i -f al@sender.example -- \"$1\"\n")
-        os.chmod(FILTER, 0o755)
         cover_directory("/usr/sbin/sendmail", program)
         self.covered.append("/usr/sbin/sendmail")
         if BIN not in os.environ["PATH"].split(":"):
@@ -461,8 +457,8 @@ class MailLog(maillog.GrowingLog):
         number = re.search(r"^from=.*, msgid=(<.*?>)", text)
         if number:
             self.by_id[number[1]].add(queue_id)
-        copied = re.match(r"(\w{14,}): (?:clone|split)", text)
-        if copied:                                      # the same message, with some of its recipients
+        copied = re.match(r"(\w{14,}): (?:clone|split|DSN|return to sender)", text)
+        if copied:                                      # the same message, with some of its recipients, or its bounce
             for known in self.by_id.values():
                 if queue_id in known:
                     known.add(copied[1])

@@ -1,99 +1,198 @@
-"""Sendmail's ways in, for the leak hunt."""
+"""The leak hunt's Sendmail half: every way into it.
+
+Ways that lead through a name of the site's end at by-alias@, by-forward@ and so on, the others at the recipient they
+are asked for.  What a letter is logged as, where that is another name, is in its field "logged".
+"""
 
 import contextlib
 import os
 import re
 import shutil
 import subprocess
+import uuid
 
 import letters
 import sendmail
-import sts_table
-import table
+import sts
 from lab import Client, new_message
-from letters import CLIENT, QUEUE_CLIENT, SENDER, Letter
+from letters import QUEUE_CLIENT, SENDER, Letter
+from namespace import run
+from sendmail_ways import push_all
 
+NAME = "sendmail"
+LOCAL, BOX = "sender.example", "bo@sender.example"
 HOME = sendmail.OURS + "/home"
-TEN_MINUTES = 600                       # older than what the milter alone refuses: route itself holds it
-PARTNERS = {p.domain: p for p in table.PARTNERS + sts_table.PARTNERS}
-COMPANY = ("bo@sender.example", "nobody-here@notlsa.example")      # who else gets a letter with several recipients
+FILTER = sendmail.BIN + "/again"        # a content filter: sends on what it reads to its argument
+TEN_MINUTES = 600                       # older than what is the milter's business alone: route itself holds it
+PAST_THE_MILTER = {"sendmail -Am", "queue run", "old queue file", "ETRN"}
 
 
-# --- by SMTP
+def prepare(_, partners):
+    """A name of each kind for each partner."""
+    domains = sorted({p.domain for p in partners})
+    with open(FILTER, "w", encoding="ascii") as out:
+        out.write("#!/bin/sh\nread -r from sender rest\nexec /usr/sbin/sendmail -i -f \"$sender\" -- \"$1\"\n")
+    os.chmod(FILTER, 0o755)
+    with open(sendmail.CONFIG + "/aliases", "a", encoding="ascii") as aliases:
+        for domain in domains:
+            aliases.write(f"alias-{domain}: {end('alias', domain)}\n"
+                          f"list-{domain}: :include:{HOME}/list-{domain}\n"
+                          f"filter-{domain}: \"|{FILTER} {end('filter', domain)}\"\n")
+            write(f"{HOME}/list-{domain}", end("include", domain))
+            write(f"{HOME}/user1/.forward+{domain}", end("forward", domain))
+    with open(sendmail.CONFIG + "/virtusertable", "a", encoding="ascii") as virtual:
+        virtual.writelines(f"virtual-{domain}@{LOCAL}\t{end('virtual', domain)}\n" for domain in domains)
+    with open(sendmail.CONFIG + "/virtusertable", encoding="ascii") as source:
+        run("makemap", "hash", sendmail.CONFIG + "/virtusertable", stdin=source)
+    run("newaliases")
 
-def by_null_sender(lab, recipient):
+
+def end(kind, domain):
+    """Where a way that leads through a name of the site's ends."""
+    return BOX if domain == LOCAL else f"by-{kind}@{domain}"
+
+
+def write(path, line):
+    with open(path, "w", encoding="ascii") as out:
+        out.write(line + "\n")
+    shutil.chown(path, "user1")
+
+
+def set_up(lab, connectors, groups):
+    lab.rules(connectors, sts=sts.settings(lab), **groups)
+
+
+def waiting(lab):
+    """Queue files have recipients as they were written."""
+    found = set()
+    for directory in lab.mta.QUEUES:
+        for queue_id, recipients, _ in lab.mta.queue(directory):
+            found |= {(queue_id, plain(recipient)) for recipient in recipients}
+    return found
+
+
+def plain(written):
+    """u@d, from any form of it that the ways write."""
+    address = written.lower().rstrip(".").rpartition(":")[2]
+    virtual = re.fullmatch(rf"virtual-([\w.-]+)@{LOCAL}", address)
+    if virtual:
+        return end("virtual", virtual[1])
+    bang = re.fullmatch(r"([\w.-]+)!(\w+)", address)
+    percent = re.fullmatch(rf"(\w+)%([\w.-]+)@{LOCAL}", address)
+    return f"{bang[2]}@{bang[1]}" if bang else f"{percent[1]}@{percent[2]}" if percent else address
+
+
+def rouse(lab, sent):
+    """Sendmail puts mail aside without a word where a look-up fails at reception; what then still rests, is held."""
+    lab.mta.push(sent)
+    for letter in sent:
+        if letter.fate(lab) is None and lab.mta.resting(lab.mta.log.queue_ids(letter.number)):
+            letter.silent = "held"
+
+
+def push(lab, sent):
+    if len(sent) > 100:
+        push_all(lab)
+    else:
+        lab.mta.push(sent)
+
+
+def vouched(lab, delivery):
+    return lab.mta.authentic(delivery)
+
+
+def may_wait(failure, letter):
+    """A filter with F=T, while it is dead, lets nothing in by SMTP."""
+    return "sendmail-smtp" in failure.shuts and letter.way not in PAST_THE_MILTER
+
+
+def fits(_, __):
+    """Each way leads to everybody."""
+    return True
+
+
+# --- ways in: by SMTP
+
+def by_null_sender(lab, recipient, _):
     return letters.by_smtp(lab, recipient, "", QUEUE_CLIENT, way="null sender")
 
 
-def by_company(lab, recipient):
-    """One message, and more recipients: local ones, somebody else's, mandatory ones without DANE."""
-    others = [*COMPANY, "company@unsigned.example", "company@good301.example"]
-    return _by_client(lab, "several recipients", recipient, SENDER, [*others[:2], recipient, *others[2:]])
-
-
-def by_header(name, text):
+def by_header(way, line):
     """A header that asks for something, or claims something."""
-    def way(lab, recipient):
-        return _by_client(lab, f"{name}: {text}", recipient, SENDER, [recipient], f"{name}: {text}\n")
-    return way
+    def post(lab, recipient, sender):
+        return _by_client(lab, way, [recipient], sender, line)[0]
+    return post
 
 
-def by_form(what, spell):
+def by_form(way, spell):
     """The recipient's address, written otherwise: spell(local part, domain)."""
-    def way(lab, recipient):
-        written = spell(*recipient.rsplit("@", 1))
-        letter = _by_client(lab, what, written, SENDER, [written])
-        if "+" in written or '"' in written:
-            letter.recipient = written
-        else:
-            letter.logged, letter.recipient = written, recipient
+    def post(lab, recipient, sender):
+        written = spell(*recipient.split("@"))
+        letter = _by_client(lab, way, [written], sender)[0]
+        if plain(written) == recipient:
+            letter.logged = written
+            letter.recipient = recipient
+        elif recipient == BOX:
+            letter.logged, letter.recipient = written, BOX
         return letter
-    return way
+    return post
 
 
-def _by_client(lab, way, recipient, sender, recipients, header=""):
+def quoted(local, domain):
+    return f'"{local}"@{domain}' if domain == LOCAL else f'"{local} x"@{domain}'
+
+
+def _by_client(lab, way, recipients, sender, header=""):
+    """One message to all of them."""
     number, message = new_message(sender=sender)
-    letter = Letter(way, sender, recipient, number)
+    sent = [Letter(way, sender, recipient, number) for recipient in recipients]
     try:
         with Client(source=QUEUE_CLIENT) as client:
-            replies, letter.queue_id = client.send(sender, recipients, header + message)
-            letter.code, letter.reply = replies[recipient]
+            replies, queue_id = client.send(sender, recipients, header + message)
+        for letter in sent:
+            letter.code, letter.reply = replies[letter.recipient]
+            letter.queue_id = queue_id
     except OSError as fault:
-        letter.code, letter.reply = 421, repr(fault)
-    return letter
+        for letter in sent:
+            letter.code, letter.reply = 421, repr(fault)
+    return sent
 
 
 # --- by sendmail(8)
 
 def by_options(way, *options, user=None):
-    def post(lab, recipient):
-        number, message = new_message()
-        status, said = lab.mta.inject(SENDER, [recipient], message, user, options)
-        return Letter(way, SENDER, recipient, number, 250 if status == 0 else 451, said)
+    def post(lab, recipient, sender):
+        return _by_program(lab, way, [recipient], sender, options, user)[0]
     return post
 
 
-def by_its_header(lab, recipient):
+def _by_program(lab, way, recipients, sender, options=(), user=None):
+    number, message = new_message(sender=sender)
+    status, said = lab.mta.inject(sender, recipients, message, user, options)
+    return [Letter(way, sender, recipient, number, 250 if status == 0 else 451, said) for recipient in recipients]
+
+
+def by_its_header(lab, recipient, sender):
     """sendmail -t: the recipients stand in the header."""
-    number, message = new_message(to="")
-    done = subprocess.run(["/usr/sbin/sendmail", "-i", "-t", "-f", SENDER], user="nobody", cwd="/", check=False,
+    number, message = new_message(sender=sender)
+    done = subprocess.run(["/usr/sbin/sendmail", "-i", "-t", "-f", sender], user="nobody", cwd="/", check=False,
                           input=re.sub("^To: .*$", "To: " + recipient, message, flags=re.M), capture_output=True, text=True)
-    return Letter("sendmail -t", SENDER, recipient, number, 250 if done.returncode == 0 else 451, done.stderr)
+    return Letter("sendmail -t", sender, recipient, number, 250 if done.returncode == 0 else 451, done.stderr)
 
 
-def by_standard_input(lab, recipient):
+def by_standard_input(lab, recipient, sender):
     """sendmail -bs: SMTP without a network."""
-    number, message = new_message()
-    letter = Letter("sendmail -bs", SENDER, recipient, number)
+    number, message = new_message(sender=sender)
+    letter = Letter("sendmail -bs", sender, recipient, number)
     with subprocess.Popen(["/usr/sbin/sendmail", "-bs", "-Am"], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as session:
         said = _last_line(session)
-        for command in ("EHLO localhost", f"MAIL FROM:<{SENDER}>", f"RCPT TO:<{recipient}>", "DATA", message + "."):
+        for command in ("EHLO localhost", f"MAIL FROM:<{sender}>", f"RCPT TO:<{recipient}>", "DATA", message + "."):
             if said[0] not in "23":
                 break
             session.stdin.write((command + "\n").replace("\n", "\r\n").encode())
             session.stdin.flush()
             said = _last_line(session)
-    letter.code, letter.reply = int(said[:3] or 421), said
+    letter.code, letter.reply = int(said[:3]), said
     return letter
 
 
@@ -104,85 +203,69 @@ def _last_line(session):
     return "421 it has ended"
 
 
-def by_old_file(lab, recipient):
+def by_bounce(lab, recipient, _):
+    """The MTA itself returns a message to its sender."""
+    sender = f"bo+{uuid.uuid4().hex}@{LOCAL}" if recipient == BOX else f"b{uuid.uuid4().hex[:12]}-{recipient}"
+    letter = _by_program(lab, "bounce", ["nobody-here@" + LOCAL], sender, ["-Am"])[0]
+    return Letter("bounce", "", sender, letter.number, 250, letter.reply)
+
+
+def by_old_file(lab, recipient, sender):
     """In the queue for ten minutes, when the next run finds it."""
-    letter = by_options("old queue file", "-Am", "-odq")(lab, recipient)
+    letter = by_options("old queue file", "-Am", "-odq")(lab, recipient, sender)
     for queue_id in lab.mta.log.queue_ids(letter.number):
         with contextlib.suppress(OSError):                      # a queue run was quicker
             lab.mta.log.by_id[letter.number].add(lab.mta.age(queue_id, TEN_MINUTES))
     return letter
 
 
-def by_etrn(lab, recipient):
+def by_etrn(lab, recipient, sender):
     """Queued; then a host asks for what is queued for it."""
-    letter = by_options("ETRN", "-Am", "-odq")(lab, recipient)
+    letter = by_options("ETRN", "-Am", "-odq")(lab, recipient, sender)
     with contextlib.suppress(OSError), Client() as client:
         client.smtp.docmd("ETRN", "@" + recipient.rsplit("@", 1)[1])
     return letter
 
 
-# --- by way of local names
+# --- by way of names of the site's
 
-def by_forward(lab, recipient):
-    """The .forward of a user with a detail: each partner has its own file."""
-    name = PARTNERS[recipient.rsplit("@", 1)[1]].name
-    _write(f"{HOME}/user1/.forward+{name}", recipient)
-    return _by_name(lab, ".forward", f"user1+{name}", recipient)
-
-
-def by_include(lab, recipient):
-    name = PARTNERS[recipient.rsplit("@", 1)[1]].name
-    _write(f"{HOME}/list-{name}", recipient)
-    return _by_name(lab, ":include:", "list-" + name, recipient)
-
-
-def by_filter(lab, recipient):
-    """A content filter, which sends on what it gets."""
-    name = PARTNERS[recipient.rsplit("@", 1)[1]].name
-    return _by_name(lab, "content filter", "filter-" + name, "u@" + recipient.rsplit("@", 1)[1])
-
-
-def by_local_alias(lab, recipient):
-    name, domain = PARTNERS[recipient.rsplit("@", 1)[1]].name, recipient.rsplit("@", 1)[1]
-    return _by_name(lab, "local alias", "alias-" + name, "by-alias@" + domain)
-
-
-def by_virtual_alias(lab, recipient):
-    name, domain = PARTNERS[recipient.rsplit("@", 1)[1]].name, recipient.rsplit("@", 1)[1]
-    letter = _by_name(lab, "virtual alias", "virtual-" + name, "by-virtual@" + domain)
-    letter.logged = f"virtual-{name}@sender.example"
-    return letter
-
-
-def _by_name(lab, way, name, recipient):
-    letter = letters.by_smtp(lab, name + "@sender.example", way=way)
-    letter.recipient = recipient
-    return letter
-
-
-def _write(path, line):
-    """Never twice: somebody may be reading it."""
-    if not os.path.exists(path):
-        with open(path + ".new", "w", encoding="ascii") as out:
-            out.write(line + "\n")
-        shutil.chown(path + ".new", "user1")
-        os.replace(path + ".new", path)
+def by_name(way, spell, kind):
+    """spell(domain): the name that leads to by-KIND@domain."""
+    def post(lab, recipient, sender):
+        domain = recipient.rsplit("@", 1)[1]
+        name = f"{spell(domain)}@{LOCAL}"
+        letter = letters.by_smtp(lab, name, sender, way=way)
+        letter.recipient = end(kind, domain)
+        if kind == "virtual":
+            letter.logged = name
+        return letter
+    return post
 
 
 WAYS = {
     "smtp": letters.by_smtp, "smtp (queue client)": letters.by_queue_client, "submission": letters.by_submission,
     "sendmail": letters.by_sendmail, "sendmail -Ac": by_options("sendmail -Ac", "-Ac"),
     "sendmail -Am": by_options("sendmail -Am", "-Am"), "sendmail -t": by_its_header, "sendmail -bs": by_standard_input,
-    "local alias": by_local_alias, "virtual alias": by_virtual_alias, ".forward": by_forward, ":include:": by_include,
-    "content filter": by_filter, "null sender": by_null_sender, "bounce": letters.by_bounce,
+    "alias": by_name("alias", "alias-{}".format, "alias"), "virtual": by_name("virtual", "virtual-{}".format, "virtual"),
+    ".forward": by_name(".forward", "user1+{}".format, "forward"), ":include:": by_name(":include:", "list-{}".format, "include"),
+    "content filter": by_name("content filter", "filter-{}".format, "filter"),
+    "null sender": by_null_sender, "bounce": by_bounce,
     "queue run": by_options("queue run", "-Am", "-odq"), "old queue file": by_old_file, "ETRN": by_etrn,
-    "TLS-Required": by_header("TLS-Required", "no"), "forged header": by_header("X-Danelaw-Route", "opportunistic"),
-    "upper case": by_form("upper case", lambda local, domain: f"{local.upper()}@{domain.upper()}"),
-    "trailing dot": by_form("trailing dot", lambda local, domain: f"{local}@{domain}."),
-    "extension": by_form("extension", lambda local, domain: f"{local}+more@{domain}"),
-    "quoted": by_form("quoted", lambda local, domain: f'"{local} x@notlsa.example"@{domain}'),
-    "source route": by_form("source route", lambda local, domain: f"@sender.example:{local}@{domain}"),
-    "percent": by_form("percent", lambda local, domain: f"{local}%{domain}@sender.example"),
-    "bang": by_form("bang", lambda local, domain: f"{domain}!{local}"),
-    "several recipients": by_company,
+    "TLS-Required": by_header("TLS-Required", "TLS-Required: No\n"),
+    "forged headers": by_header("forged headers", "X-Danelaw-Route: opportunistic\nX-Danelaw-Verdict: pass\n"),
+    "upper case": by_form("upper case", "{}@{}".format),
+    "trailing dot": by_form("trailing dot", "{}@{}.".format), "extension": by_form("extension", "{}+more@{}".format),
+    "quoted": by_form("quoted", quoted), "source route": by_form("source route", f"@{LOCAL}:{{}}@{{}}".format),
+    "percent": by_form("percent", f"{{}}%{{}}@{LOCAL}".format), "bang": by_form("bang", "{1}!{0}".format),
 }
+
+
+def many_by_smtp(lab, recipients, sender):
+    return _by_client(lab, "smtp, several recipients", recipients, sender)
+
+
+def many_past_the_milter(lab, recipients, sender):
+    return _by_program(lab, "sendmail -Am", recipients, sender, ["-Am"])
+
+
+MIXED = {"smtp, several recipients": many_by_smtp, "sendmail -Am, several recipients": many_past_the_milter}
