@@ -339,7 +339,7 @@ static void pack_host(struct parcel *p, const struct dns_host *from, enum host_s
 
 static struct evidence *assemble(const struct dns_answers *answers, size_t most, const enum host_state *states, const char *why)
 {
-    size_t octets = strlen(why) + 1, records = 0, i;
+    size_t octets = strlen(why) + 1, records = 0, size, i;
     struct chosen chosen[DNS_HOSTS_MAX] = { { .count = 0 } };
     struct evidence *e;
     struct parcel p;
@@ -352,7 +352,9 @@ static struct evidence *assemble(const struct dns_answers *answers, size_t most,
         records += chosen[i].count;
         octets += chosen[i].octets + (size_t)dane_tlsa_of(&answers->hosts[i])->base.length + 1;
     }
-    e = mem_zero(sizeof(*e) + answers->host_count * sizeof(*p.host) + records * sizeof(*p.record) + octets);
+    size = sizeof(*e) + answers->host_count * sizeof(*p.host) + records * sizeof(*p.record) + octets;
+    e = mem_zero(size);
+    e->octets = size;
     p.host = (struct evidence_host *)(e + 1);
     e->hosts = p.host;
     p.record = (struct dns_tlsa *)(p.host + answers->host_count);

@@ -9,6 +9,7 @@ struct evidence *evidence_new(enum dane_state dane, const char *why, int64_t fre
     size_t words = strlen(why) + 1;
     struct evidence *e = mem_zero(sizeof(*e) + words);
 
+    e->octets = sizeof(*e) + words;
     e->dane = dane;
     e->sts = STS_ABSENT;
     e->failed = dane == DANE_UNKNOWN;
@@ -28,6 +29,7 @@ struct evidence *evidence_of_sts(enum sts_state sts, const char *why, struct sts
     e->sts_why = e->why;
     e->failed = sts == STS_UNKNOWN;
     e->policy = policy == NULL ? NULL : sts_policy_ref(policy);
+    e->octets += policy == NULL ? 0 : policy->octets;
     return e;
 }
 

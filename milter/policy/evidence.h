@@ -44,6 +44,7 @@ struct evidence {
     struct evidence *lender;    /* a reference of ours to what hosts point into, or NULL */
     int64_t fetched_at;         /* when the policy host was last asked, wall seconds; 0: never */
     int64_t retry_at;           /* clock_ms() before which it is left alone, after a failure */
+    size_t octets;              /* what it takes of memory, its policy included; 0 where halves were joined */
     atomic_uint users;
 };
 

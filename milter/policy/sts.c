@@ -326,6 +326,7 @@ static struct sts_policy *assemble(const struct draft *d)
     p->mode = d->mode;
     p->max_age = d->max_age;
     p->mx_count = d->mx_count;
+    p->octets = size + words;
     p->mx = list;
     atomic_init(&p->users, 1);
     return p;

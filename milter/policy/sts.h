@@ -18,6 +18,7 @@ struct sts_policy {
     enum sts_mode mode;
     uint32_t max_age;               /* seconds, at most STS_MAX_AGE_MAX */
     size_t mx_count;
+    size_t octets;                  /* what it takes of memory */
     const char *const *mx;          /* lower-case A-labels, with `*.` before a wildcard's */
     atomic_uint users;
 };

@@ -6,7 +6,10 @@
  *     an entry's evidence away, as it does where the entry is pinned.
  *  3. A waiter is on the list of one searching entry, or on none. Who takes it off owns the wake-up.
  *  4. A shard's lock is never held across a wake-up.
- *  5. A shard counts the states of its entries as they come and go: put_found_locked() alone changes an entry's evidence.
+ *  5. There are never more than `entries` that aren't pinned (but where a reload has just unpinned some), in all shards together: who makes one reserves its place in
+ *     `loose` first, and gives it back where nothing can be let go for it. What their evidence takes is counted in `octets`;
+ *     past the limit each landing lets the fattest of its shard go, so that nobody crowds out others by size.
+ *  6. A shard counts the states of its entries as they come and go: put_found_locked() alone changes an entry's evidence.
  *
  *   absent --cache_join--> searching --cache_land--> fresh --time--> stale --cache_join, cache_due--> searching
  *                                                      '--cache_due (ahead of time, still served)--> searching
@@ -27,6 +30,9 @@ enum {
     SLICES = 4,                     /* cache_due() visits every bucket once in so many calls */
     FORGET_AFTER = 60 * 60 * 1000,  /* ms past its freshness, for what nobody asks for */
     EVICT_TRIES = 32,
+    EVICT_MOST = 2,                 /* for a newcomer: more than one, where a reload has left fewer pinned */
+    TRIM_MOST = 4,                  /* for a landing */
+    OCTETS_EACH = 4096,             /* for each of `entries`, on the average; most take less than 1000 */
 };
 
 struct entry {
@@ -52,7 +58,8 @@ struct shard {
 };
 
 struct cache {
-    size_t shard_entries;
+    size_t entries;                     /* frozen */
+    atomic_size_t loose, octets;        /* entries that aren't pinned, and what their evidence takes */
     atomic_size_t first;                /* the shard that cache_due() begins with: each in turn, so that none starves */
     struct shard shards[SHARDS];
 };
@@ -62,14 +69,46 @@ struct cache *cache_new(size_t entries)
     struct cache *m = mem_zero(sizeof(*m));
     size_t i;
 
-    m->shard_entries = entries / SHARDS + 1;
+    m->entries = entries;
     for (i = 0; i < SHARDS; i++)
         mutex_init(&m->shards[i].lock);
     return m;
 }
 
+static size_t weight_of(const struct entry *e)
+{
+    return e->found == NULL ? 0 : e->found->octets;
+}
+
+/* Adds what an entry takes, or takes it away; those that are pinned don't count. */
+static void weigh(struct cache *m, const struct entry *e, bool add)
+{
+    if (e->pinned)
+        return;
+    if (add)
+        atomic_fetch_add_explicit(&m->octets, weight_of(e), memory_order_relaxed);
+    else
+        atomic_fetch_sub_explicit(&m->octets, weight_of(e), memory_order_relaxed);
+}
+
+static void set_pinned_locked(struct cache *m, struct shard *s, struct entry *e, bool pinned) HOLDING(s->lock)
+{
+    if (e->pinned == pinned)
+        return;
+    weigh(m, e, false);
+    e->pinned = pinned;
+    weigh(m, e, true);
+    if (pinned) {
+        atomic_fetch_sub(&m->loose, 1);
+        s->pinned++;
+    } else {
+        atomic_fetch_add(&m->loose, 1);
+        s->pinned--;
+    }
+}
+
 /* Takes found (or NULL) in the place of what lies there. */
-static void put_found_locked(struct shard *s, struct entry *e, struct evidence *found) HOLDING(s->lock)
+static void put_found_locked(struct cache *m, struct shard *s, struct entry *e, struct evidence *found) HOLDING(s->lock)
 {
     struct evidence *old = e->found;
 
@@ -81,7 +120,9 @@ static void put_found_locked(struct shard *s, struct entry *e, struct evidence *
         s->states.dane[found->dane]++;
         s->states.sts[found->sts]++;
     }
+    weigh(m, e, false);
     e->found = found;
+    weigh(m, e, true);
     evidence_unref(old);
 }
 
@@ -154,7 +195,8 @@ static void grow_locked(struct shard *s) HOLDING(s->lock)
     s->room = room;
 }
 
-static void remove_locked(struct shard *s, struct entry *victim) HOLDING(s->lock)
+/* One that isn't pinned. */
+static void remove_locked(struct cache *m, struct shard *s, struct entry *victim) HOLDING(s->lock)
 {
     struct entry **at = &s->buckets[victim->hash & (s->room - 1)];
 
@@ -162,12 +204,13 @@ static void remove_locked(struct shard *s, struct entry *victim) HOLDING(s->lock
         at = &(*at)->next;
     *at = victim->next;
     s->used--;
-    put_found_locked(s, victim, NULL);
+    put_found_locked(m, s, victim, NULL);
+    atomic_fetch_sub(&m->loose, 1);
     entry_free(victim);
 }
 
 /* Lets one entry go: one that nobody asked for since it was filled in, else any that is idle. */
-static bool evict_locked(struct shard *s) HOLDING(s->lock)
+static bool evict_locked(struct cache *m, struct shard *s) HOLDING(s->lock)
 {
     struct entry *any = NULL, *e;
     size_t tries;
@@ -178,15 +221,71 @@ static bool evict_locked(struct shard *s) HOLDING(s->lock)
             if (e->searching || e->pinned)
                 continue;
             if (!e->wanted) {
-                remove_locked(s, e);
+                remove_locked(m, s, e);
                 return true;
             }
             any = e;
         }
     }
     if (any != NULL)
-        remove_locked(s, any);
+        remove_locked(m, s, any);
     return any != NULL;
+}
+
+/* Somewhere, where a shard has nothing to let go for a newcomer. */
+static bool evict_anywhere(struct cache *m)
+{
+    size_t first = atomic_fetch_add(&m->first, 1), i;
+    bool done = false;
+
+    for (i = 0; i < SHARDS && !done; i++) {
+        struct shard *s = &m->shards[(first + i) % SHARDS];
+
+        mutex_lock(&s->lock);
+        done = s->used > s->pinned + s->searching && evict_locked(m, s);
+        mutex_unlock(&s->lock);
+    }
+    return done;
+}
+
+static struct entry *fattest_locked(struct shard *s) HOLDING(s->lock)
+{
+    struct entry *fattest = NULL, *e;
+    size_t i;
+
+    for (i = 0; i < s->room; i++) {
+        for (e = s->buckets[i]; e != NULL; e = e->next) {
+            if (!e->searching && !e->pinned && (fattest == NULL || weight_of(e) > weight_of(fattest)))
+                fattest = e;
+        }
+    }
+    return fattest;
+}
+
+static void trim_locked(struct cache *m, struct shard *s) HOLDING(s->lock)
+{
+    struct entry *e;
+    size_t i;
+
+    for (i = 0; i < TRIM_MOST && atomic_load(&m->octets) > m->entries * OCTETS_EACH; i++) {
+        e = fattest_locked(s);
+        if (e == NULL)
+            return;
+        remove_locked(m, s, e);
+    }
+}
+
+/* A place for one more. */
+static bool reserve_locked(struct cache *m, struct shard *s) HOLDING(s->lock)
+{
+    size_t before = atomic_fetch_add(&m->loose, 1), i;
+
+    for (i = 0; i < EVICT_MOST && before >= m->entries && evict_locked(m, s); i++)
+        before--;
+    if (i > 0 || before < m->entries)
+        return true;
+    atomic_fetch_sub(&m->loose, 1);
+    return false;
 }
 
 /* Finds or makes the entry; NULL: there is no room, which those to be pinned never lack. */
@@ -197,7 +296,9 @@ static struct entry *reach_locked(struct cache *m, struct shard *s, const char *
 
     if (e != NULL)
         return e;
-    if (!pin && s->used - s->pinned >= m->shard_entries && !evict_locked(s))
+    if (pin)
+        atomic_fetch_add(&m->loose, 1);         /* for as long as it isn't pinned yet */
+    else if (!reserve_locked(m, s))
         return NULL;
     if (s->used >= s->room)
         grow_locked(s);
@@ -246,13 +347,16 @@ enum seat cache_join(struct cache *m, const struct next_hop *hop, struct waiter 
     uint64_t hash = hash_text(next_hop_print(hop, key));
     struct shard *s = shard_of(m, hash);
     enum seat seat = SEAT_REFUSED;
-    struct entry *e;
+    struct entry *e = NULL;
+    int tries;
 
-    mutex_lock(&s->lock);
-    e = reach_locked(m, s, key, hash, false);
-    if (e != NULL)
-        seat = join_locked(s, e, w, now, ret_found);
-    mutex_unlock(&s->lock);
+    for (tries = 0; e == NULL && tries < 2 && (tries == 0 || evict_anywhere(m)); tries++) {
+        mutex_lock(&s->lock);
+        e = reach_locked(m, s, key, hash, false);
+        if (e != NULL)
+            seat = join_locked(s, e, w, now, ret_found);
+        mutex_unlock(&s->lock);
+    }
     return seat;
 }
 
@@ -279,7 +383,8 @@ bool cache_leave(struct cache *m, const struct next_hop *hop, struct waiter *w)
 }
 
 /* Takes found into the entry and gives the one that stands from now on. */
-static void settle_locked(struct shard *s, struct entry *e, struct evidence *found, int64_t now) HOLDING(s->lock)
+static void settle_locked(struct cache *m, struct shard *s, struct entry *e, struct evidence *found, int64_t now)
+    HOLDING(s->lock)
 {
     bool still_fresh = e->found != NULL && e->found->fresh_until > now;
     int64_t life = found->fresh_until - now;
@@ -295,7 +400,7 @@ static void settle_locked(struct shard *s, struct entry *e, struct evidence *fou
     }
     if (e->found == NULL || e->found->dane != found->dane || e->found->sts != found->sts)
         e->since = (int64_t)clock_wall();
-    put_found_locked(s, e, found);
+    put_found_locked(m, s, e, found);
 }
 
 void cache_land(struct cache *m, const struct next_hop *hop, struct evidence *found, int64_t now)
@@ -309,10 +414,11 @@ void cache_land(struct cache *m, const struct next_hop *hop, struct evidence *fo
 
     mutex_lock(&s->lock);
     e = find_locked(s, key, hash);                          /* never NULL: invariant 2 */
-    settle_locked(s, e, found, now);
+    settle_locked(m, s, e, found, now);
     standing = evidence_ref(e->found);
     w = e->waiters;
     e->waiters = NULL;
+    trim_locked(m, s);                                      /* e may go by that */
     mutex_unlock(&s->lock);
     for (; w != NULL; w = next) {                           /* the lock stays home: a waiter may ask again */
         next = w->next;                                     /* waking may end the waiter's life */
@@ -353,7 +459,7 @@ struct evidence *cache_peek(struct cache *m, const struct next_hop *hop, int64_t
     return found;
 }
 
-static void unpin_shard(struct shard *s)
+static void unpin_shard(struct cache *m, struct shard *s)
 {
     struct entry *e;
     size_t i;
@@ -361,9 +467,8 @@ static void unpin_shard(struct shard *s)
     mutex_lock(&s->lock);
     for (i = 0; i < s->room; i++) {
         for (e = s->buckets[i]; e != NULL; e = e->next)
-            e->pinned = false;
+            set_pinned_locked(m, s, e, false);
     }
-    s->pinned = 0;
     mutex_unlock(&s->lock);
 }
 
@@ -372,7 +477,7 @@ void cache_unpin_all(struct cache *m)
     size_t i;
 
     for (i = 0; i < SHARDS; i++)
-        unpin_shard(&m->shards[i]);
+        unpin_shard(m, &m->shards[i]);
 }
 
 void cache_pin(struct cache *m, const struct next_hop *hop)
@@ -384,10 +489,7 @@ void cache_pin(struct cache *m, const struct next_hop *hop)
 
     mutex_lock(&s->lock);
     e = reach_locked(m, s, key, hash, true);
-    if (!e->pinned) {
-        e->pinned = true;
-        s->pinned++;
-    }
+    set_pinned_locked(m, s, e, true);
     mutex_unlock(&s->lock);
 }
 
@@ -397,8 +499,8 @@ static bool due(const struct entry *e, int64_t now)
 }
 
 /* One bucket: takes what is due, drops what nobody misses. Returns how many were written. */
-static size_t tend_bucket_locked(struct shard *s, size_t bucket, int64_t now, struct next_hop *ret, size_t room)
-    HOLDING(s->lock)
+static size_t tend_bucket_locked(struct cache *m, struct shard *s, size_t bucket, int64_t now, struct next_hop *ret,
+                                 size_t room) HOLDING(s->lock)
 {
     struct entry *e, *next;
     size_t count = 0;
@@ -413,19 +515,19 @@ static size_t tend_bucket_locked(struct shard *s, size_t bucket, int64_t now, st
                 count++;
             }
         } else if (!e->searching && !e->pinned && e->found != NULL && e->found->fresh_until + FORGET_AFTER < now) {
-            remove_locked(s, e);
+            remove_locked(m, s, e);
         }
     }
     return count;
 }
 
-static size_t tend_shard(struct shard *s, int64_t now, struct next_hop *ret, size_t room)
+static size_t tend_shard(struct cache *m, struct shard *s, int64_t now, struct next_hop *ret, size_t room)
 {
     size_t count = 0, bucket;
 
     mutex_lock(&s->lock);
     for (bucket = s->slice; bucket < s->room; bucket += SLICES)
-        count += tend_bucket_locked(s, bucket, now, ret + count, room - count);
+        count += tend_bucket_locked(m, s, bucket, now, ret + count, room - count);
     s->slice = (s->slice + 1) % SLICES;
     mutex_unlock(&s->lock);
     return count;
@@ -436,7 +538,7 @@ size_t cache_due(struct cache *m, int64_t now, struct next_hop *ret, size_t room
     size_t first = atomic_fetch_add(&m->first, 1), count = 0, i;
 
     for (i = 0; i < SHARDS; i++)
-        count += tend_shard(&m->shards[(first + i) % SHARDS], now, ret + count, room - count);
+        count += tend_shard(m, &m->shards[(first + i) % SHARDS], now, ret + count, room - count);
     return count;
 }
 
@@ -478,7 +580,7 @@ void cache_slice_done(struct cache_slice *s)
     *s = (struct cache_slice){ 0 };
 }
 
-static size_t forget_bucket_locked(struct shard *s, size_t bucket, const char *host) HOLDING(s->lock)
+static size_t forget_bucket_locked(struct cache *m, struct shard *s, size_t bucket, const char *host) HOLDING(s->lock)
 {
     struct entry *e, *next;
     size_t count = 0;
@@ -489,10 +591,10 @@ static size_t forget_bucket_locked(struct shard *s, size_t bucket, const char *h
             continue;
         count++;
         if (e->searching || e->pinned) {
-            put_found_locked(s, e, NULL);
+            put_found_locked(m, s, e, NULL);
             e->refresh_at = 0;
         } else {
-            remove_locked(s, e);
+            remove_locked(m, s, e);
         }
     }
     return count;
@@ -507,7 +609,7 @@ size_t cache_forget(struct cache *m, const char *host)
 
         mutex_lock(&s->lock);
         for (bucket = 0; bucket < s->room; bucket++)
-            count += forget_bucket_locked(s, bucket, host);
+            count += forget_bucket_locked(m, s, bucket, host);
         mutex_unlock(&s->lock);
     }
     return count;

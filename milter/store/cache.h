@@ -22,6 +22,7 @@ struct waiter {
     struct waiter *next;
 };
 
+/* At most `entries` at a time, and those that are pinned; one that nobody asked for lately makes room for a new one. */
 struct cache *cache_new(size_t entries);
 void cache_free(struct cache *m);           /* all searches must have landed; NULL is welcome */
 
