@@ -22,17 +22,20 @@
 #include "store/store.h"
 #include "store/trace.h"
 
+#include <errno.h>
 #include <event2/event.h>
 #include <event2/thread.h>
 #include <getopt.h>
+#include <jansson.h>
 #include <libgen.h>
+#include <malloc.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/signalfd.h>
 #include <unistd.h>
 
-enum { EXIT_GOOD = 0, EXIT_FAILED = 1, EXIT_USAGE = 64, EXIT_CONFIG = 78 };
+enum { EXIT_GOOD = 0, EXIT_FAILED = 1, EXIT_USAGE = 64, EXIT_CONFIG = 78, STOP_SECONDS = 15 };
 
 /* What the command line asks for. */
 struct orders {
@@ -204,6 +207,9 @@ static bool settle_in(struct house *h, const struct orders *orders, struct fault
 {
     const struct settings *set = &h->config->settings;
 
+    h->signals = block_signals();
+    if (h->signals < 0)
+        return fault_set(why, "there can't be an ear for SIGUSR1: %s", strerror(errno));
     process_raise_descriptors();
     if (!process_identity(set, &h->who, why) || !make_folders(set, &h->who, why) ||
         !process_lock(listen_path(set->control.socket), &h->who, why) || !open_sockets(h, why))
@@ -256,15 +262,42 @@ static void *loop_body(void *house)
     return NULL;
 }
 
+/*
+ * Large blocks are mapped one by one, always: by itself malloc soon keeps them, and a reload would leave as much memory behind
+ * as the old rules took.
+ */
+static void return_large_blocks(void)
+{
+    mallopt(M_MMAP_THRESHOLD, 128 * 1024);
+}
+
+/* libevent's complaints, of whichever loop; its own way is standard error, which may lead nowhere. */
+static void on_event_words(int severity, const char *words)
+{
+    static _Thread_local int64_t said_at;
+
+    if (severity >= EVENT_LOG_WARN && log_due(&said_at))
+        log_warning("libevent: %s", words);
+}
+
+/* What these two can't do for want of memory, they would leave undone without a word in places that we can't see. */
+static void feed_libraries(void)
+{
+    event_set_mem_functions(mem_raw, mem_raw_grow, free);
+    event_set_log_callback(on_event_words);
+    json_set_alloc_funcs(mem_raw, free);
+}
+
 /* All that the loop serves. */
 static void open_doors(struct house *h)
 {
     const struct settings *set = &h->config->settings;
 
-    evthread_use_pthreads();
+    if (evthread_use_pthreads() != 0)
+        mem_out();
     h->loop = event_base_new();
     if (h->loop == NULL)
-        mem_out();
+        mem_lack("an event loop");
     h->hooks = (struct control_hooks){ .self = h, .reload = reload_hook, .mode = mode_hook, .tables = tables_hook,
                                          .status = status_hook,
                                          .store = h->store, .policies = h->policies, .holds = h->holds,
@@ -275,9 +308,9 @@ static void open_doors(struct house *h)
                               &(struct metrics_sources){ .engine = h->engine, .counters = h->counters, .map = h->map,
                                                          .hooks = &h->hooks });
     h->reload_signal = event_new(h->loop, h->signals, EV_READ | EV_PERSIST, on_reload_signal, h);
-    event_add(h->reload_signal, NULL);
     h->minute = event_new(h->loop, -1, EV_PERSIST, on_minute, h);
-    event_add(h->minute, &(struct timeval){ .tv_sec = 60 });
+    if (event_add(h->reload_signal, NULL) != 0 || event_add(h->minute, &(struct timeval){ .tv_sec = 60 }) != 0)
+        mem_lack("an ear for SIGUSR1");
     thread_start(&h->loop_thread, "doors", loop_body, h);
 }
 
@@ -353,6 +386,7 @@ static int serve(struct house *h, const struct orders *orders)
     process_ready();
     served = milter_serve(h->engine);
     log_info("danelawd stops");
+    process_end_within(STOP_SECONDS);
     close_rooms(h);
     return served ? EXIT_GOOD : EXIT_FAILED;
 }
@@ -381,7 +415,9 @@ int main(int argc, char **argv)
     struct orders orders;
     int code;
 
-    process_keep_standard();
+    process_begin();
+    return_large_blocks();
+    feed_libraries();
     if (!read_orders(argc, argv, &orders, &code))
         return code;
     if (!read_config(&orders, &house.config))
@@ -393,7 +429,6 @@ int main(int argc, char **argv)
     }
     if (realpath(orders.config_path, full_path) != NULL)
         orders.config_path = full_path;         /* we leave the folder, and want to read it again */
-    house.signals = block_signals();
     open_log(&orders, &house.config->settings);
     code = serve(&house, &orders);
     config_free(house.config);

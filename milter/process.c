@@ -2,23 +2,29 @@
 
 #include "base/log.h"
 #include "base/memory.h"
+#include "base/thread.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <grp.h>
+#include <linux/capability.h>
 #include <pwd.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/un.h>
+#include <time.h>
 #include <unistd.h>
 
-enum { DESCRIPTORS_WANTED = 65536, DESCRIPTORS_ENOUGH = 8192, LOCK_TRIES = 300, LOCK_PAUSE_NS = 100 * 1000 * 1000 };
+enum { DESCRIPTORS_WANTED = 65536, DESCRIPTORS_ENOUGH = 8192, LOCK_TRIES = 450, LOCK_PAUSE_NS = 100 * 1000 * 1000, TELL_TRIES = 20,
+       INHERITED_MAX = 1024, END_GRACE = 5 };
 
 static int parent_pipe = -1;            /* to the process that waits for process_ready() */
 
@@ -43,7 +49,7 @@ bool process_identity(const struct settings *set, struct identity *ret, struct f
 
     *ret = (struct identity){ .uid = geteuid(), .gid = getegid() };
     if (geteuid() != 0)
-        return true;
+        return true;                    /* root behind it, as of a set-user-ID program, goes in process_become() */
     found = getpwnam(set->user);
     if (found == NULL)
         return fault_set(why, "user \"%s\" does not exist; make it (adduser --system --group %s) or set user", set->user,
@@ -59,10 +65,23 @@ bool process_identity(const struct settings *set, struct identity *ret, struct f
     return true;
 }
 
-void process_keep_standard(void)
+/* What the caller left open is none of our business, nor of the programs that we run. */
+static void close_inherited(void)
+{
+    int s;
+
+    if (syscall(SYS_close_range, (unsigned)STDERR_FILENO + 1, ~0U, 0U) == 0)
+        return;
+    for (s = STDERR_FILENO + 1; s < INHERITED_MAX; s++)        /* a kernel before 5.9 */
+        close(s);
+}
+
+void process_begin(void)
 {
     int nothing;
 
+    umask(0022);                        /* the MTA must get to its sockets; what others must not read says so itself */
+    close_inherited();
     do
         nothing = open("/dev/null", O_RDWR | O_CLOEXEC);
     while (nothing >= 0 && nothing <= STDERR_FILENO);
@@ -146,7 +165,12 @@ bool process_lock(const char *control_path, const struct identity *who, struct f
     if (who->change && fchown(lock, who->uid, who->gid) != 0)
         log_warning("%s: cannot give the lock to %s: %s", path, who->name, strerror(errno));
     for (tries = 0; flock(lock, LOCK_EX | LOCK_NB) != 0; tries++) {
-        if (errno != EWOULDBLOCK || tries == LOCK_TRIES) {
+        if (errno != EWOULDBLOCK && errno != EINTR) {
+            fault_set(why, "%s: cannot be locked: %s", path, strerror(errno));
+            close(lock);
+            return false;
+        }
+        if (tries == LOCK_TRIES) {
             fault_set(why, "%s: another danelawd serves this configuration; stop it first, or see `danelaw reload`", path);
             close(lock);
             return false;
@@ -162,17 +186,61 @@ bool process_lock(const char *control_path, const struct identity *who, struct f
     return true;                        /* stays open, and locked, until we end */
 }
 
+/*
+ * Of every set, even where none are left: a service manager or a file may have given some. Only the bounding set needs a
+ * privilege to be made smaller, and means nothing any more to who can't gain new ones.
+ */
+static bool drop_capabilities(void)
+{
+    struct __user_cap_header_struct header = { .version = _LINUX_CAPABILITY_VERSION_3 };
+    struct __user_cap_data_struct none[_LINUX_CAPABILITY_U32S_3] = { 0 };
+
+    prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0);          /* fails where the kernel has none */
+    return syscall(SYS_capset, &header, none) == 0;
+}
+
+static void drop_bounds(void)
+{
+    unsigned long one;
+
+    for (one = 0; prctl(PR_CAPBSET_DROP, one, 0, 0, 0) == 0; one++)
+        ;
+}
+
+/* In all the places where the kernel keeps it. */
+static bool is_identity(const struct identity *who)
+{
+    uid_t real, effective, saved;
+    gid_t real_group, effective_group, saved_group;
+
+    return getresuid(&real, &effective, &saved) == 0 && getresgid(&real_group, &effective_group, &saved_group) == 0 &&
+           real == who->uid && effective == who->uid && saved == who->uid && real_group == who->gid &&
+           effective_group == who->gid && saved_group == who->gid;
+}
+
+static bool take_identity(const struct identity *who, struct fault *why)
+{
+    if (who->change && initgroups(who->name, who->gid) != 0)
+        return fault_set(why, "cannot take the groups of user \"%s\": %s", who->name, strerror(errno));
+    if (who->change)
+        drop_bounds();
+    if (is_identity(who))               /* where nothing is to be done, a sandbox may forbid to try */
+        return true;
+    return (setresgid(who->gid, who->gid, who->gid) == 0 && setresuid(who->uid, who->uid, who->uid) == 0) ||
+           fault_set(why, "cannot become user %lu: %s", (unsigned long)who->uid, strerror(errno));
+}
+
+/*
+ * A process that was root stays "not dumpable" to the kernel: another process of the same user can't look into it. That is
+ * left so; root's debugger may, and its core goes where fs.suid_dumpable lets it.
+ */
 bool process_become(const struct identity *who, struct fault *why)
 {
-    if (!who->change)
-        return true;
-    if (initgroups(who->name, who->gid) != 0 || setresgid(who->gid, who->gid, who->gid) != 0 ||
-        setresuid(who->uid, who->uid, who->uid) != 0)
-        return fault_set(why, "cannot become user \"%s\": %s", who->name, strerror(errno));
-    if (setuid(0) == 0)
-        return fault_set(why, "could become root again after giving it up");
-    prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
-    return true;
+    if (!take_identity(who, why))
+        return false;
+    if (!drop_capabilities() || prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0)
+        return fault_set(why, "cannot give up privileges: %s", strerror(errno));
+    return (is_identity(who) && setuid(0) != 0 && seteuid(0) != 0) || fault_set(why, "could become root again after giving it up");
 }
 
 /* The parent's part: our success is the child's word. */
@@ -231,13 +299,27 @@ bool process_write_pid(const char *path, struct fault *why)
     return fclose(file) == 0 || fault_set(why, "%s: cannot write the process id: %s", path, strerror(errno));
 }
 
+/* Whoever waits for this word would end us without it. */
+static bool tell(const struct sockaddr_un *to, socklen_t size, const char *words)
+{
+    int s = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0), reason;
+    bool told = s >= 0 && sendto(s, words, strlen(words), MSG_NOSIGNAL, (const struct sockaddr *)to, size) >= 0;
+
+    reason = errno;
+    if (s >= 0)
+        close(s);
+    errno = reason;
+    return told;
+}
+
 /* sd_notify(3) without its library. */
 static void tell_manager(const char *words)
 {
     const char *where = getenv("NOTIFY_SOCKET");
     struct sockaddr_un to = { .sun_family = AF_UNIX };
     socklen_t size;
-    int s;
+    bool told = false;
+    int tries;
 
     if (where == NULL || strlen(where) >= sizeof(to.sun_path))
         return;
@@ -245,12 +327,31 @@ static void tell_manager(const char *words)
     size = (socklen_t)(offsetof(struct sockaddr_un, sun_path) + strlen(where));
     if (to.sun_path[0] == '@')
         to.sun_path[0] = '\0';
-    s = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-    if (s < 0)
-        return;
-    if (sendto(s, words, strlen(words), MSG_NOSIGNAL, (struct sockaddr *)&to, size) < 0)
+    for (tries = 0; !told && tries < TELL_TRIES; tries++) {
+        if (tries > 0)
+            nanosleep(&(struct timespec){ .tv_nsec = LOCK_PAUSE_NS }, NULL);
+        told = tell(&to, size, words);
+    }
+    if (!told)
         log_warning("cannot tell the service manager that we are ready: %s", strerror(errno));
-    close(s);
+}
+
+static void *end_body(void *seconds)
+{
+    nanosleep(&(struct timespec){ .tv_sec = *(const unsigned *)seconds }, NULL);
+    log_error("the end takes too long; ending at once");
+    _exit(EXIT_FAILURE);
+}
+
+void process_end_within(unsigned seconds)
+{
+    static unsigned limit;
+    pthread_t watch;
+
+    limit = seconds;
+    thread_start(&watch, "end", end_body, &limit);
+    pthread_detach(watch);
+    alarm(seconds + END_GRACE);         /* should even that one hang */
 }
 
 void process_ready(void)

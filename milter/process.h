@@ -16,8 +16,11 @@ struct identity {
     char name[64];
 };
 
-/* No descriptor of ours may be taken for standard input, output or error, should the caller have closed them. First of all. */
-void process_keep_standard(void);
+/*
+ * First of all: nothing inherited counts but standard input, output and error, and no descriptor of ours may be taken for
+ * one of those, should the caller have closed them.
+ */
+void process_begin(void);
 /* The user and group of the configuration; who isn't root stays who he is. */
 bool process_identity(const struct settings *set, struct identity *ret, struct fault *why);
 /* A group by name; "": (gid_t)-1. */
@@ -31,12 +34,20 @@ bool process_folder(const char *path, mode_t mode, const struct identity *who, s
  * listens there by then. The lock lives as long as the process.
  */
 bool process_lock(const char *control_path, const struct identity *who, struct fault *why);
-/* Gives up root for good. */
+/*
+ * Gives up for good what privileges there are, also those of a plain user: becomes the identity with its groups, without
+ * capabilities, and nothing that is run from here on can gain any.
+ */
 bool process_become(const struct identity *who, struct fault *why);
 /* Goes to the background; the parent stays until process_ready(), and ends with our success. */
 bool process_detach(struct fault *why);
 bool process_write_pid(const char *path, struct fault *why);
 /* Tells the parent and the service manager that we serve. */
 void process_ready(void);
+/*
+ * From here on the process has so many seconds to end in, else it ends as if it were killed, which loses no state: all that
+ * matters is on disk, and whole. Threads may run.
+ */
+void process_end_within(unsigned seconds);
 
 #endif

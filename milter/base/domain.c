@@ -74,6 +74,8 @@ bool domain_parse(const char *spoken, struct domain *ret, struct fault *why)
     if (strlen(spoken) > 4 * NAME_MAX_LENGTH)           /* a stranger may write megabytes */
         return fault_set(why, "a domain name has 1 to %d characters", NAME_MAX_LENGTH);
     code = idn2_to_ascii_8z(spoken, &ascii, IDN2_NONTRANSITIONAL | IDN2_NFC_INPUT);
+    if (code == IDN2_MALLOC)
+        mem_out();
     if (code != IDN2_OK)
         return fault_set(why, "not an internationalized domain name: %s", idn2_strerror(code));
     length = strlen(ascii);
@@ -85,11 +87,15 @@ bool domain_parse(const char *spoken, struct domain *ret, struct fault *why)
 bool domain_unicode(const struct domain *d, char *ret, size_t size)
 {
     AUTO(free) char *wide = NULL;
+    int code;
     struct domain again;
 
     if (strncmp(d->name, "xn--", 4) != 0 && strstr(d->name, ".xn--") == NULL)
         return false;
-    if (idn2_to_unicode_8z8z(d->name, &wide, 0) != IDN2_OK || strcmp(wide, d->name) == 0 || strlen(wide) >= size)
+    code = idn2_to_unicode_8z8z(d->name, &wide, 0);
+    if (code == IDN2_MALLOC)
+        mem_out();                      /* a table without this spelling would let its mail past */
+    if (code != IDN2_OK || strcmp(wide, d->name) == 0 || strlen(wide) >= size)
         return false;
     if (!domain_parse(wide, &again, NULL) || !domain_equal(d, &again))      /* another name's spelling, or nobody's */
         return false;

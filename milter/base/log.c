@@ -1,5 +1,6 @@
 #include "base/log.h"
 
+#include "base/clock.h"
 #include "base/memory.h"
 
 #include <stdarg.h>
@@ -27,6 +28,8 @@ static const struct {
     { "local1", LOG_LOCAL1 }, { "local2", LOG_LOCAL2 }, { "local3", LOG_LOCAL3 }, { "local4", LOG_LOCAL4 },
     { "local5", LOG_LOCAL5 }, { "local6", LOG_LOCAL6 }, { "local7", LOG_LOCAL7 },
 };
+
+enum { SAY_AGAIN_MS = 60 * 1000 };
 
 static bool to_syslog;                      /* written before threads start */
 static char name[32] = "danelaw";
@@ -110,3 +113,13 @@ LOG_FUNCTION(log_error, LOG_LEVEL_ERROR)
 LOG_FUNCTION(log_warning, LOG_LEVEL_WARNING)
 LOG_FUNCTION(log_info, LOG_LEVEL_INFO)
 LOG_FUNCTION(log_debug, LOG_LEVEL_DEBUG)
+
+bool log_due(int64_t *said_at)
+{
+    int64_t now = clock_ms();
+    bool due = *said_at == 0 || now >= *said_at + SAY_AGAIN_MS;
+
+    if (due)
+        *said_at = now;
+    return due;
+}

@@ -1,14 +1,19 @@
 #include "base/memory.h"
 
+#include "base/log.h"
+
+#include <errno.h>
 #include <string.h>
-#include <unistd.h>
 
 _Noreturn void mem_out(void)
 {
-    static const char words[] = "danelaw: out of memory\n";
-    ssize_t told = write(STDERR_FILENO, words, sizeof(words) - 1);
+    log_error("out of memory; the process ends");       /* takes none itself */
+    abort();
+}
 
-    (void)told;
+_Noreturn void mem_lack(const char *what)
+{
+    log_error("there can't be %s: %s; the process ends", what, strerror(errno));
     abort();
 }
 
@@ -33,6 +38,20 @@ void *mem_grow(void *old, size_t count, size_t size)
     if (got == NULL)
         mem_out();
     return got;
+}
+
+void *mem_raw(size_t size)
+{
+    void *got = malloc(size == 0 ? 1 : size);
+
+    if (got == NULL)
+        mem_out();
+    return got;
+}
+
+void *mem_raw_grow(void *old, size_t size)
+{
+    return mem_grow(old, size, 1);
 }
 
 char *mem_text(const char *text)

@@ -13,8 +13,15 @@ void *mem_array(size_t count, size_t size);             /* gives zeroed memory; 
 void *mem_grow(void *old, size_t count, size_t size);   /* takes old (or NULL), gives its larger self; the rest is not zeroed */
 char *mem_text(const char *text);                       /* gives a copy */
 
-/* Says so on standard error and aborts; for the few allocations that libraries do for us. */
+/* As malloc(3) and realloc(3), for libraries that ask to be told who gives them memory. */
+void *mem_raw(size_t size);
+void *mem_raw_grow(void *old, size_t size);
+
+/* Says so in the log and aborts; for the few allocations that libraries do for us. */
 _Noreturn void mem_out(void);
+
+/* The same for what else a process may run out of; errno says why it can't be had. */
+_Noreturn void mem_lack(const char *what);
 
 /* Scope cleanup: AUTO(free_text) char *name = ...; A NULL is left alone. */
 #define AUTO(cleaner) __attribute__((cleanup(cleaner##_auto)))

@@ -69,8 +69,9 @@ void thread_start(pthread_t *ret, const char *name, void *(*body)(void *), void 
 
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &before);
-    if (pthread_create(ret, NULL, body, argument) != 0)
-        mem_out();              /* the only ways it fails: no memory, no room for another thread */
+    errno = pthread_create(ret, NULL, body, argument);
+    if (errno != 0)
+        mem_lack("another thread");
     pthread_setname_np(*ret, name);
     pthread_sigmask(SIG_SETMASK, &before, NULL);
 }

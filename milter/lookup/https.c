@@ -61,8 +61,8 @@ struct https *https_new(const struct settings *set)
     mutex_init(&h->lock);
     TAILQ_INIT(&h->inbox);
     TAILQ_INIT(&h->running);
-    if (curl_global_init(CURL_GLOBAL_DEFAULT) != CURLE_OK)
-        mem_out();
+    if (curl_global_init_mem(CURL_GLOBAL_DEFAULT, mem_raw, free, mem_raw_grow, mem_text, mem_array) != CURLE_OK)
+        mem_out();                      /* with our memory no option stays unset for want of it */
     h->multi = curl_multi_init();
     if (h->multi == NULL)
         mem_out();
