@@ -57,6 +57,7 @@ struct control {
     struct client *clients;
     size_t client_count;
     bool breathing;
+    int64_t said_at;                    /* that a connection could not be taken */
     int64_t started_ms;
     char own_name[PEER_NAME_SIZE];
 };

@@ -63,12 +63,8 @@ static struct mailbox *mailbox_new(void)
     mutex_init(&m->lock);
     m->users = 1;
     m->bell = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
-    if (m->bell < 0) {
-        log_error("control: eventfd: %s", strerror(errno));
-        mutex_done(&m->lock);
-        free(m);
-        return NULL;
-    }
+    if (m->bell < 0)
+        mem_lack("a bell for the control socket");
     return m;
 }
 
@@ -154,6 +150,13 @@ const char *control_job_by(const struct control_job *job)
     return job->by;
 }
 
+/* Listens again in a while. */
+static void breathe(struct control *c)
+{
+    c->breathing = true;
+    evtimer_add(c->breather, &(struct timeval){ .tv_sec = 1 });
+}
+
 static void client_free(struct client *client)
 {
     struct control *c = client->control;
@@ -169,8 +172,8 @@ static void client_free(struct client *client)
     clerk_end(client->reading);
     bufferevent_free(client->wire);
     free(client);
-    if (c->client_count-- == CLIENTS_MAX && !c->breathing)
-        evconnlistener_enable(c->listener);
+    if (c->client_count-- == CLIENTS_MAX && !c->breathing && evconnlistener_enable(c->listener) != 0)
+        breathe(c);
 }
 
 /* Takes item. */
@@ -375,21 +378,24 @@ static void on_accept(struct evconnlistener *listener, evutil_socket_t socket, s
     bufferevent_setwatermark(client->wire, EV_READ, 0, REQUEST_MAX);
     bufferevent_setwatermark(client->wire, EV_WRITE, REFILL_BYTES, 0);
     bufferevent_set_timeouts(client->wire, &patience, &slowness);
-    bufferevent_enable(client->wire, EV_READ | EV_WRITE);
     if (++c->client_count == CLIENTS_MAX)
         evconnlistener_disable(listener);
+    if (bufferevent_enable(client->wire, EV_READ | EV_WRITE) == 0)
+        return;
+    if (log_due(&c->said_at))
+        log_warning("control: cannot listen to a connection: %s", strerror(errno));
+    client_free(client);
 }
 
 /* Out of descriptors, most likely: trying again at once would only burn the processor. */
 static void on_accept_trouble(struct evconnlistener *listener, void *self)
 {
-    const struct timeval breath = { .tv_sec = 1 };
     struct control *c = self;
 
-    log_warning("control: cannot accept a connection: %s", strerror(errno));
+    if (log_due(&c->said_at))
+        log_warning("control: cannot accept a connection: %s", strerror(errno));
     evconnlistener_disable(listener);
-    c->breathing = true;
-    evtimer_add(c->breather, &breath);
+    breathe(c);
 }
 
 static void on_breath(evutil_socket_t none, short what, void *self)
@@ -399,20 +405,15 @@ static void on_breath(evutil_socket_t none, short what, void *self)
     (void)none;
     (void)what;
     c->breathing = false;
-    if (c->client_count < CLIENTS_MAX)
-        evconnlistener_enable(c->listener);
+    if (c->client_count < CLIENTS_MAX && evconnlistener_enable(c->listener) != 0)
+        breathe(c);
 }
 
 struct control *control_open(struct event_base *loop, int socket, struct engine *engine, const struct control_hooks *hooks)
 {
     struct mailbox *mailbox = mailbox_new();
-    struct control *c;
+    struct control *c = mem_zero(sizeof(*c));
 
-    if (mailbox == NULL) {
-        close(socket);
-        return NULL;
-    }
-    c = mem_zero(sizeof(*c));
     *c = (struct control){ .loop = loop, .engine = engine, .hooks = *hooks, .mailbox = mailbox,
                            .started_ms = clock_ms() };
     c->clerk = clerk_open(mailbox->bell);
@@ -420,10 +421,13 @@ struct control *control_open(struct event_base *loop, int socket, struct engine 
     evutil_make_socket_nonblocking(socket);
     c->mail = event_new(loop, mailbox->bell, EV_READ | EV_PERSIST, on_mail, c);
     c->breather = evtimer_new(loop, on_breath, c);
-    c->listener = evconnlistener_new(loop, on_accept, c, LEV_OPT_CLOSE_ON_FREE | LEV_OPT_CLOSE_ON_EXEC, 0, socket);
-    if (c->mail == NULL || c->breather == NULL || c->listener == NULL || event_add(c->mail, NULL) != 0)
+    c->listener = evconnlistener_new(loop, on_accept, c, LEV_OPT_CLOSE_ON_FREE | LEV_OPT_CLOSE_ON_EXEC | LEV_OPT_DISABLED, 0,
+                                     socket);
+    if (c->mail == NULL || c->breather == NULL || c->listener == NULL)
         mem_out();
     evconnlistener_set_error_cb(c->listener, on_accept_trouble);
+    if (event_add(c->mail, NULL) != 0 || evconnlistener_enable(c->listener) != 0)
+        mem_lack("a control socket that is listened to");
     return c;
 }
 

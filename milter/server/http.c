@@ -38,6 +38,7 @@ struct http {
     struct event *tick;
     struct client clients[CLIENTS_MAX];
     size_t client_count;
+    int64_t said_at;                    /* that a connection could not be taken */
 };
 
 bool http_listen(const char *spec, int *ret, struct fault *why)
@@ -131,10 +132,10 @@ static struct bufferevent *on_client(struct event_base *loop, void *http)
 }
 
 /* No descriptor is free: asking again before the next tick would only spin. */
-static void on_accept_failed(struct evconnlistener *listener, void *unused)
+static void on_accept_failed(struct evconnlistener *listener, void *http)
 {
-    (void)unused;
-    log_error("http: cannot take another connection: %s", strerror(errno));
+    if (log_due(&((struct http *)http)->said_at))
+        log_error("http: cannot take another connection: %s", strerror(errno));
     evconnlistener_disable(listener);
 }
 
@@ -167,7 +168,7 @@ struct http *http_open(struct event_base *loop, int socket, const struct http_pa
     evhttp_set_timeout(h->evhttp, IDLE_SECONDS);
     if (evhttp_bind_listener(h->evhttp, h->listener) == NULL)
         mem_out();
-    event_add(h->tick, &(struct timeval){ .tv_sec = 1 });
+    event_add(h->tick, &(struct timeval){ .tv_sec = 1 });       /* it also enables the listener where that failed above */
     return h;
 }
 

@@ -64,18 +64,19 @@ bool listen_grant(const char *path, const struct listen_access *access, struct f
 bool listen_free(const char *path, struct fault *why)
 {
     struct sockaddr_un where = { .sun_family = AF_UNIX };
-    int s = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-    bool answered;
+    int s, reason;
 
-    if (strlen(path) >= sizeof(where.sun_path) || s < 0) {
-        if (s >= 0)
-            close(s);
+    if (strlen(path) >= sizeof(where.sun_path))
         return true;                        /* whoever opens it will say what is wrong */
-    }
     strcpy(where.sun_path, path);
-    answered = connect(s, (struct sockaddr *)&where, sizeof(where)) == 0 || errno == EAGAIN;
-    close(s);
-    return !answered || fault_set(why, "%s: somebody serves there already; stop that, or name another socket", path);
+    s = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    reason = s >= 0 && connect(s, (struct sockaddr *)&where, sizeof(where)) == 0 ? 0 : errno;
+    if (s >= 0)
+        close(s);
+    if (reason == 0 || reason == EAGAIN)
+        return fault_set(why, "%s: somebody serves there already; stop that, or name another socket", path);
+    return (reason != EMFILE && reason != ENFILE && reason != ENOMEM && reason != ENOBUFS) ||
+           fault_set(why, "%s: cannot see whether somebody serves there: %s", path, strerror(reason));
 }
 
 static bool open_unix(const char *path, const struct listen_access *access, int *ret, struct fault *why)

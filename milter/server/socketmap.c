@@ -52,12 +52,19 @@ struct socketmap {
     struct event *wake;
     struct client *clients;
     size_t client_count;
+    int64_t said_at;                        /* that a connection could not be taken */
     bool closing;
     struct mutex lock;
     struct question_open *answered GUARDED_BY(lock);
 };
 
 static void read_requests(struct client *c);
+
+/* Listens again in a while. */
+static void rest(struct socketmap *m)
+{
+    event_add(m->rest, &(struct timeval){ .tv_sec = 1 });
+}
 
 static void client_free(struct client *c)
 {
@@ -74,8 +81,8 @@ static void client_free(struct client *c)
     bufferevent_free(c->wire);
     event_free(c->patience);
     free(c);
-    if (m->client_count-- == m->set->maps.clients && !m->closing)
-        evconnlistener_enable(m->listener);
+    if (m->client_count-- == m->set->maps.clients && !m->closing && evconnlistener_enable(m->listener) != 0)
+        rest(m);
 }
 
 /* Framed and sent in one piece. */
@@ -336,20 +343,24 @@ static void on_client(struct evconnlistener *listener, evutil_socket_t s, struct
     bufferevent_setcb(c->wire, on_readable, on_readable, on_gone, c);      /* also when all answers have been read */
     bufferevent_setwatermark(c->wire, EV_READ, 0, 2 * REQUEST_MAX);
     bufferevent_set_timeouts(c->wire, &idle, &idle);
-    bufferevent_enable(c->wire, EV_READ | EV_WRITE);
     if (++m->client_count == m->set->maps.clients)
         evconnlistener_disable(m->listener);    /* the others wait in the backlog */
+    if (bufferevent_enable(c->wire, EV_READ | EV_WRITE) == 0)
+        return;
+    if (log_due(&m->said_at))
+        log_error("map: cannot listen to a connection: %s", strerror(errno));
+    client_free(c);
 }
 
 /* No descriptor is free: asking again at once would only spin. */
 static void on_accept_failed(struct evconnlistener *listener, void *map)
 {
-    struct timeval second = { .tv_sec = 1 };
     struct socketmap *m = map;
 
-    log_error("map: cannot take another connection: %s", strerror(errno));
+    if (log_due(&m->said_at))
+        log_error("map: cannot take another connection: %s", strerror(errno));
     evconnlistener_disable(listener);
-    event_add(m->rest, &second);
+    rest(m);
 }
 
 static void on_rested(evutil_socket_t unused, short what, void *map)
@@ -357,8 +368,8 @@ static void on_rested(evutil_socket_t unused, short what, void *map)
     struct socketmap *m = map;
 
     (void)unused, (void)what;
-    if (m->client_count < m->set->maps.clients)
-        evconnlistener_enable(m->listener);
+    if (m->client_count < m->set->maps.clients && evconnlistener_enable(m->listener) != 0)
+        rest(m);
 }
 
 struct socketmap *socketmap_open(struct event_base *loop, int socket, const struct settings *set, struct engine *engine)
@@ -370,10 +381,13 @@ struct socketmap *socketmap_open(struct event_base *loop, int socket, const stru
     mutex_init(&m->lock);
     m->wake = event_new(loop, -1, EV_PERSIST, on_wake, m);
     m->rest = evtimer_new(loop, on_rested, m);
-    m->listener = evconnlistener_new(loop, on_client, m, LEV_OPT_CLOSE_ON_FREE | LEV_OPT_CLOSE_ON_EXEC, 0, socket);
+    m->listener = evconnlistener_new(loop, on_client, m, LEV_OPT_CLOSE_ON_FREE | LEV_OPT_CLOSE_ON_EXEC | LEV_OPT_DISABLED, 0,
+                                     socket);
     if (m->wake == NULL || m->rest == NULL || m->listener == NULL)
         mem_out();
     evconnlistener_set_error_cb(m->listener, on_accept_failed);
+    if (evconnlistener_enable(m->listener) != 0)
+        mem_lack("a map socket that is listened to");
     return m;
 }
 
