@@ -4,6 +4,10 @@
  *     when it is closed. Its -wal and -shm go with it, so that it can still be opened under its new name.
  *  2. A file is ours if its user_version is a schema of ours, or if it is empty. The schema changes in one transaction.
  *  3. Only what says that the file is broken moves it. A full, read-only or failing disk leaves it where it is.
+ *  4. Beside our file stands a mark, so that a file that was taken away is missed. What is lost with it, or with a broken one,
+ *     the mark says until the new file says it (a row without a name in overrides), whatever comes in between.
+ *
+ *         (nothing) --leave_mark()--> has-danelaw.db --miss()--> lost-danelaw.db --note_loss()--> has-danelaw.db
  */
 #include "store/file.h"
 
@@ -61,6 +65,10 @@ enum { SCHEMA = COUNT_OF(steps) };
 
 static const char *const parts[] = { "", "-wal", "-shm", "-journal" };
 
+/* Not called danelaw.db-something, lest they go with the file. */
+static const char has_mark[] = "has-danelaw.db", lost_mark[] = "lost-danelaw.db";
+static const char mark_words[] = "danelaw.db is kept here. Where it is gone and this is not, danelawd says that something was lost.\n";
+
 enum look { LOOK_AWAY = 0, LOOK_BROKEN, LOOK_GOOD };
 
 bool file_broken(int code)
@@ -73,6 +81,62 @@ static bool name_path(const char *directory, const char *behind, char ret[static
     int length = snprintf(ret, PATH_SIZE, "%s/danelaw.db%s", directory, behind);
 
     return (length > 0 && length < PATH_SIZE) || fault_set(why, "%.100s...: the name is too long", directory);
+}
+
+/* The mark */
+
+static bool mark_path(const char *directory, const char *mark, char ret[static PATH_SIZE])
+{
+    int length = snprintf(ret, PATH_SIZE, "%s/%s", directory, mark);
+
+    return length > 0 && length < PATH_SIZE;
+}
+
+static bool is_marked(const char *directory, const char *mark)
+{
+    char path[PATH_SIZE];
+    struct stat st;
+
+    return mark_path(directory, mark, path) && lstat(path, &st) == 0;
+}
+
+/* A rename, since a full disk still takes that. */
+static void change_mark(const char *directory, const char *from, const char *to)
+{
+    char old[PATH_SIZE], new[PATH_SIZE];
+
+    if (mark_path(directory, from, old) && mark_path(directory, to, new) && rename(old, new) != 0 && errno != ENOENT)
+        log_error("store: %s: cannot be renamed: %s", old, strerror(errno));
+}
+
+/* What was there is lost. */
+static void miss(const char *directory)
+{
+    change_mark(directory, has_mark, lost_mark);
+}
+
+/* Without one no more is lost than the warning. */
+static void leave_mark(const char *directory)
+{
+    char path[PATH_SIZE];
+    int fd;
+
+    change_mark(directory, lost_mark, has_mark);
+    fd = mark_path(directory, has_mark, path) ? open(path, O_CREAT | O_EXCL | O_WRONLY | O_CLOEXEC | O_NOFOLLOW, 0600) : -1;
+    if (fd < 0)
+        return;
+    if (write(fd, mark_words, sizeof(mark_words) - 1) < 0)
+        log_debug("store: %s: %s", path, strerror(errno));
+    close(fd);
+}
+
+bool file_missed(const char *directory)
+{
+    char path[PATH_SIZE];
+    struct stat st;
+
+    return is_marked(directory, lost_mark) || (is_marked(directory, has_mark) && name_path(directory, "", path, NULL) &&
+                                               lstat(path, &st) != 0 && errno == ENOENT);
 }
 
 /* Setting aside */
@@ -142,6 +206,33 @@ bool file_set_aside(const char *directory, const char *reason, struct fault *why
 }
 
 /* Looking at a file */
+
+static bool can_be_read(const char *path, struct fault *why)
+{
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+    char some[64 * 1024];
+    ssize_t got = fd < 0 ? (errno == ENOENT ? 0 : -1) : 1;
+
+    while (got > 0 || (got < 0 && errno == EINTR && fd >= 0))
+        got = read(fd, some, sizeof(some));
+    if (got < 0)
+        fault_set(why, "%.200s: cannot be read: %s", path, strerror(errno));
+    if (fd >= 0)
+        close(fd);
+    return got == 0;
+}
+
+bool file_can_be_read(const char *directory, struct fault *why)
+{
+    char path[PATH_SIZE];
+    size_t i;
+
+    for (i = 0; i < COUNT_OF(parts); i++) {
+        if (!name_path(directory, parts[i], path, why) || !can_be_read(path, why))
+            return false;
+    }
+    return true;
+}
 
 static enum look fail(sqlite3 *db, int code, const char *path, struct fault *why)
 {
@@ -301,30 +392,57 @@ static bool note_loss(sqlite3 *db, const char *path, struct fault *why)
     return false;
 }
 
+/* There is no file: was there one? *ret_lost: yes. false: nothing can be opened. */
+static bool face_absence(const char *directory, bool *ret_lost, struct fault *why)
+{
+    if (any_part_there(directory, "")) {        /* a log without its file: SQLite would delete it */
+        *ret_lost = true;
+        return file_set_aside(directory, "it is gone, but has left its log", why);
+    }
+    *ret_lost = is_marked(directory, has_mark);
+    if (*ret_lost)
+        log_error("store: %s/danelaw.db is gone; what it alone has kept (policies, hold clocks, overridden modes, trace, audit) "
+                  "begins anew", directory);
+    return true;
+}
+
+/* As look(), where what is broken has been moved aside. false: that can't be done. */
+static bool look_twice(const char *directory, const char *path, sqlite3 **ret, enum look *ret_seen, bool *ret_lost,
+                       struct fault *why)
+{
+    struct fault reason;
+
+    *ret_seen = look(path, ret, why);
+    if (*ret_seen != LOOK_BROKEN)
+        return true;
+    reason = *why;
+    if (!file_set_aside(directory, reason.text, why))
+        return false;
+    *ret_lost = true;
+    miss(directory);
+    *ret_seen = look(path, ret, why);
+    return true;
+}
+
 bool file_open(const char *directory, sqlite3 **ret, struct fault *why)
 {
     char path[PATH_SIZE];
-    struct fault reason;
     bool lost = false;
     struct stat st;
     enum look seen;
 
     if (!name_path(directory, "", path, why))
         return false;
-    /* A log without its file: SQLite would delete it. */
-    if (lstat(path, &st) != 0 && errno == ENOENT && any_part_there(directory, "") &&
-        !(lost = file_set_aside(directory, "it is gone, but has left its log", why)))
+    if (lstat(path, &st) != 0 && errno == ENOENT && !face_absence(directory, &lost, why))
         return false;
-    seen = look(path, ret, &reason);
-    if (seen == LOOK_BROKEN) {
-        if (!file_set_aside(directory, reason.text, why))
-            return false;
-        seen = look(path, ret, &reason);
-        lost = true;
-    }
-    if (seen != LOOK_GOOD)
-        return fault_set(why, "%s", reason.text);
-    return !lost || note_loss(*ret, path, why);
+    if (lost)
+        miss(directory);
+    if (!look_twice(directory, path, ret, &seen, &lost, why) || seen != LOOK_GOOD)
+        return false;
+    if ((lost || is_marked(directory, lost_mark)) && !note_loss(*ret, path, why))
+        return false;
+    leave_mark(directory);
+    return true;
 }
 
 /* Reading */

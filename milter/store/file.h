@@ -16,6 +16,10 @@ bool file_open(const char *directory, sqlite3 **ret, struct fault *why);
 int file_open_to_read(const char *directory, sqlite3 **ret, bool *ret_frozen, struct fault *why);
 /* Moves the file away under a name with the time, and says so loudly. No connection of ours is open. */
 bool file_set_aside(const char *directory, const char *reason, struct fault *why);
+/* The disk gives all octets back, whatever they mean. */
+bool file_can_be_read(const char *directory, struct fault *why);
+/* One was there and is no more, or what was in it is lost and not noted yet. */
+bool file_missed(const char *directory);
 /* Closes without touching the file again. */
 void file_close_broken(sqlite3 *db);
 /* The name in the directory is no longer this file's. */

@@ -12,6 +12,7 @@
 #include "base/log.h"
 #include "base/memory.h"
 #include "base/thread.h"
+#include "store/file.h"
 #include "store/writer.h"
 
 #include <errno.h>
@@ -20,7 +21,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
-static const char lost_words[] = "the store was broken, and what overrides were in it is lost";
+static const char lost_words[] = "the store was broken or taken away, and what overrides were in it is lost";
 
 /* One thread. */
 struct found {
@@ -457,7 +458,9 @@ bool overrides_peek(const char *directory, struct override **ret, size_t *ret_co
     struct reading r = reading_of(&found);
     bool there = false, good = true;
 
-    if (is_there(directory))
+    if (file_missed(directory))
+        good = fault_set(why, "%s", lost_words);
+    else if (is_there(directory))
         good = has_table(directory, &there, why);
     if (good && there)
         good = store_peek(directory, &r.query, why) && (!found.lost || fault_set(why, "%s", lost_words));

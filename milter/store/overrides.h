@@ -44,8 +44,8 @@ void overrides_trust(struct overrides *o);
 /* Waits until the store has all of them; false: not when clock_ms() reaches until_ms. */
 bool overrides_await(struct overrides *o, int64_t until_ms);
 
-/* Those in the file in a directory, beside a daemon or without one: none where there is no file. false: they can't be read,
-   or some may be missing. Gives them, free() ends it. */
+/* Those in the file in a directory, beside a daemon or without one: none where there never was a file. false: they can't be
+   read, or some may be missing. Gives them, free() ends it. */
 bool overrides_peek(const char *directory, struct override **ret, size_t *ret_count, struct fault *why);
 
 #endif

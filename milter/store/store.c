@@ -8,7 +8,8 @@
  *  4. No lock is held while a file, a job or a watcher is at work.
  *
  *   good --a batch fails--> failing --RETRY_MS: open anew if need be, write--> good
- *     '--the file is broken--> moved aside, a new one (at most one every RETRY_MS; else failing)
+ *     |--the file seems broken--> opened anew, which moves aside what is broken
+ *     '--again within DOUBT_MS--> moved aside, a new one (at most one every RETRY_MS; else failing)
  */
 #include "store/store.h"
 
@@ -23,6 +24,7 @@ enum {
     BATCH = 500,                        /* jobs in one transaction */
     LINGER_MS = 100,                    /* how long the first of a batch waits for more */
     RETRY_MS = 5000,
+    DOUBT_MS = 10 * 60 * 1000,
     SAY_DROPS_MS = 60 * 1000,
     CLOSE_MS = 2000,
     CLOSE_MORE_MS = 1000,               /* for the disk, past CLOSE_MS */
@@ -36,6 +38,7 @@ struct store {
     struct writer w;
     bool failing, last_try;             /* last_try: made, while stopping */
     int64_t retry_at;
+    int64_t doubted_at;                 /* when the file was last said to be broken, and opened anew; 0: never */
     int64_t aside_at;                   /* when a broken file was last moved away; 0: never */
     uint64_t said_drops;
     int64_t said_at;
@@ -113,13 +116,24 @@ static bool open_anew(struct store *s)
     return true;
 }
 
-/* The file is broken, says w->why. false: nothing can be written now. */
+/*
+ * The file is broken, says w->why. SQLite says that of a disk, too, that could not read for once: the first time the file is
+ * opened anew, and looked at. false: nothing can be written now.
+ */
 static bool replace_file(struct store *s)
 {
     int64_t now = clock_ms();
     struct fault reason = s->w.why;
 
     writer_close(&s->w, true);
+    if (s->doubted_at == 0 || now >= s->doubted_at + DOUBT_MS) {
+        s->doubted_at = now;
+        return open_anew(s);
+    }
+    if (!file_can_be_read(s->directory, &s->w.why)) {
+        fail(s);
+        return false;
+    }
     if (s->aside_at != 0 && now < s->aside_at + RETRY_MS) {
         fail(s);                                /* whatever breaks them won't be helped by ever more files */
         return false;
