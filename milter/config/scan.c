@@ -276,6 +276,10 @@ static bool scan_page(struct scan *s, const char *path, const struct spot *inclu
     s->includes++;
     scan_stream(s, &p);
     s->includes--;
+    if (ferror(p.stream)) {                 /* libconfig would end the process */
+        faults_add(s->reader, blame, "cannot be read: %s", strerror(errno));
+        s->good = false;
+    }
     fclose(p.stream);
     return s->good;
 }

@@ -95,7 +95,7 @@ static bool read_list_file(struct reading *r, const char *path, unsigned depth, 
         else if (line[strspn(line, " \t")] != '#')
             good = read_list(r, line, depth + 1, why);
     }
-    if (good && ferror(file))
+    if (good && !feof(file))        /* for want of memory, too, getline() ends */
         good = fault_set(why, "%s: %s: %s", r->parameter, path, strerror(errno));
     free(line);
     fclose(file);

@@ -27,6 +27,7 @@ struct talk {
     size_t left;
     bool ended;
     int status;
+    int trouble;                        /* errno of a channel that failed, so that not all was said or heard; 0: none */
 };
 
 static char *const environment[] = {
@@ -108,11 +109,13 @@ static void feed(struct talk *t)
         t->input += sent;
         t->left -= (size_t)sent;
     }
+    if (sent < 0 && errno != EAGAIN && errno != EINTR && errno != EPIPE && errno != ECONNRESET)
+        t->trouble = errno;
     if (t->left == 0 || (sent < 0 && errno != EAGAIN && errno != EINTR))
         shut(&t->in);                       /* a program that doesn't want all of it will say why */
 }
 
-static void drain(int *fd, struct text *ret)
+static void drain(struct talk *t, int *fd, struct text *ret)
 {
     char some[16 * 1024];
     ssize_t got = 1;
@@ -122,9 +125,20 @@ static void drain(int *fd, struct text *ret)
         got = read(*fd, some, sizeof(some));
         if (got > 0)
             text_add(ret, some, (size_t)got);
-        else if (got == 0 || (errno != EAGAIN && errno != EINTR))
+        else if (got < 0 && errno == EINTR)
+            got = 1;
+        else if (got == 0 || errno != EAGAIN) {
+            t->trouble = got == 0 ? t->trouble : errno;
             shut(fd);
+        }
     }
+}
+
+static bool has_ended(struct talk *t)
+{
+    pid_t found = waitpid(t->pid, &t->status, WNOHANG);
+
+    return found != 0 && !(found < 0 && errno == EINTR);
 }
 
 static void listen_to(struct talk *t, struct run *ret)
@@ -137,9 +151,9 @@ static void listen_to(struct talk *t, struct run *ret)
         poll(on, 3, SLICE_MS);
     if (t->in >= 0 && on[2].revents != 0)
         feed(t);
-    t->ended = waitpid(t->pid, &t->status, WNOHANG) != 0;               /* before the last reading, so that nothing is missed */
-    drain(&t->out, &ret->out);
-    drain(&t->err, &ret->err);
+    t->ended = has_ended(t);                /* before the last reading, so that nothing is missed */
+    drain(t, &t->out, &ret->out);
+    drain(t, &t->err, &ret->err);
 }
 
 static void finish(struct talk *t)
@@ -158,6 +172,8 @@ static bool judge(const struct talk *t, const char *name, const struct run *r, s
 {
     if (r->out.full || r->err.full)
         return fault_set(why, "%s: says more than we can read", name);
+    if (t->trouble != 0)
+        return fault_set(why, "%s: cannot be talked to: %s", name, strerror(t->trouble));
     if (!t->ended)
         return fault_set(why, "%s: not done within %u seconds", name, run_limit_seconds);
     if (!WIFEXITED(t->status))

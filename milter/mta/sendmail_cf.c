@@ -66,7 +66,7 @@ static bool pages_next(struct pages *p)
     ssize_t length = getline(&p->line, &p->room, p->file);
 
     if (length < 0) {
-        p->failed = ferror(p->file) != 0;
+        p->failed = feof(p->file) == 0;         /* for want of memory, too, getline() ends */
         return p->failed ? fault_set(&p->why, "%s: cannot be read: %s", p->path, strerror(errno)) : false;
     }
     p->total += (size_t)length;
