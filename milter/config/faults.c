@@ -21,17 +21,32 @@ void config_report_done(struct config_report *r)
     text_done(&r->hints);
 }
 
+/* A file's name may hold anything; what is shown of values is clean already. */
+static void clean(char *line)
+{
+    for (; *line != '\0'; line++) {
+        if ((unsigned char)*line < ' ' || *line == 0x7f)
+            *line = '?';
+    }
+}
+
 static void add_line(struct text *to, size_t *count, struct spot at, const char *words)
 {
+    char file[401], line[LINE_SIZE];
+
     (*count)++;
     if (*count > LINES_MAX)
         return;
+    snprintf(file, sizeof(file), "%s", at.file);
+    snprintf(line, sizeof(line), "%s", words);
+    clean(file);
+    clean(line);
     if (at.line == 0)
-        text_print(to, "%.400s: %s\n", at.file, words);
+        text_print(to, "%s: %s\n", file, line);
     else
-        text_print(to, "%.400s:%u: %s\n", at.file, at.line, words);
+        text_print(to, "%s:%u: %s\n", file, at.line, line);
     if (*count == LINES_MAX)
-        text_print(to, "%.400s: there is more like this; only the first %d lines are shown\n", at.file, LINES_MAX);
+        text_print(to, "%s: there is more like this; only the first %d lines are shown\n", file, LINES_MAX);
 }
 
 void faults_add(struct reader *r, struct spot at, const char *format, ...)

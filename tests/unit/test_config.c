@@ -414,6 +414,7 @@ static void a_bad_include_is_a_fault_of_its_line(void **state)
              "danelaw.conf:2: @include ./none.conf: cannot open: No such file or directory\n"
              "danelaw.conf:3: @include ./sub: is not a regular file\n"
              "danelaw.conf:4: @include takes a path relative to the folder of the configuration file\n");
+    load_bad("@include \"a\x1b[31m\"\n", "danelaw.conf:1: @include ./a?[31m: cannot open: No such file or directory\n");
     load_bad("@include \"danelaw.conf\"\n@include \"danelaw.conf\"\n",
              "./danelaw.conf:1: files include each other, or too many deep\n");
     put("part.conf", "user = ;\n");
