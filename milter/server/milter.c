@@ -321,6 +321,15 @@ static const char *wanted_route(const struct answer *a, const struct address *to
     return table.route == NULL ? "" : "opportunistic";
 }
 
+/* Postfix looks at the envelope as it was said: by a tag it would take mail to u%partner@here to its own domain. */
+static bool as_said(char **arguments, const struct address *to)
+{
+    struct address said;
+
+    address_parse(arguments[0], &said);
+    return said.kind == to->kind && domain_equal(&said.domain, &to->domain);
+}
+
 static bool is_authenticated(SMFICTX *ctx)
 {
     return macro(ctx, "{auth_authen}") != NULL || macro(ctx, "{auth_type}") != NULL;
@@ -461,7 +470,7 @@ static sfsistat judge_recipient(SMFICTX *ctx, struct session *s, char **argument
     ask(s, &to, who, &answer);
     reply = answer.refuse ? refuse(ctx, &answer) : check_road(ctx, &to, arguments, &answer);
     if (reply == SMFIS_CONTINUE) {
-        note_route(s, wanted_route(&answer, &to));
+        note_route(s, as_said(arguments, &to) ? wanted_route(&answer, &to) : "");
         s->recipients++;
     }
     tell(ctx, s, &to, &answer);

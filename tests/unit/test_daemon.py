@@ -834,6 +834,9 @@ def tags_name_the_road_that_all_recipients_share(world):
         m.rcpt("bo@good.example")
         m.rcpt("bo@home.example", mailer="local")
         expect(m.end()[0], [])
+        m.mail()
+        m.ask(b"R", b"<bo%good.example@home.example>\0", rcpt_addr="bo@good.example", rcpt_mailer="smtp")
+        expect(m.end()[0], [])                                  # Postfix would take the tag's road to home.example
         m.mail("<eve@home.example>")                            # outside the scope, but the table can't see that
         m.rcpt("bo@scoped.example")
         expect(m.end()[0], [("add", tag, "opportunistic")])
