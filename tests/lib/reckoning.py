@@ -5,6 +5,7 @@ import collections
 import contextlib
 import dataclasses
 import email
+import email.utils
 import mailbox
 import os
 import re
@@ -31,7 +32,7 @@ class Found:
     """All that is known of a letter."""
     copies: list = dataclasses.field(default_factory=list)      # the partners' records; a local one is {}
     queued: list = dataclasses.field(default_factory=list)      # reasons to wait
-    returned: list = dataclasses.field(default_factory=list)    # reasons in DSNs
+    returned: list = dataclasses.field(default_factory=list)    # (reason, seconds after its arrival), in DSNs
     events: list = dataclasses.field(default_factory=list)      # the MTA's words
 
 
@@ -58,8 +59,8 @@ class Ends:
         for entry in self.lab.partners.read():
             for to in entry["recipients"]:
                 at(entry["id"], to, f"copy at {entry['host']}").copies.append(entry)
-        for number, to, why in returned("al"):
-            at(number, to, "returned").returned.append(why)
+        for number, to, why, age in returned("al"):
+            at(number, to, "returned").returned.append((why, age))
         for number, to in kept("bo"):
             at(number, to, "local").copies.append({})
         for number, to, event in self._events():
@@ -88,22 +89,27 @@ class Ends:
 
 
 def returned(name):
-    """(number, recipient, reason) of each DSN in a mailbox."""
+    """(number, recipient, reason, age) of each recipient of each DSN in a mailbox."""
     for message in messages(name):
         if message.get_content_type() != "multipart/report":
             continue
-        status, original = {}, ""
+        blocks, original = [], ""
         for part in message.get_payload():
             kind = part.get_content_type()
             if kind == "message/delivery-status":
-                status = {block["Final-Recipient"].partition(";")[2].strip(): block["Diagnostic-Code"] or ""
-                          for block in part.get_payload() if block["Final-Recipient"]}
+                blocks = part.get_payload()
             elif kind == "message/rfc822":
                 original = part.get_payload()[0]["Message-ID"]
             elif kind == "text/rfc822-headers":
                 original = email.message_from_string(part.get_payload())["Message-ID"]
-        for to, why in status.items():
-            yield original, to, why
+        age = seconds_of(message["Date"]) - seconds_of(next(b["Arrival-Date"] for b in blocks if b["Arrival-Date"]))
+        for block in blocks:
+            if block["Final-Recipient"]:
+                yield original, block["Final-Recipient"].partition(";")[2].strip(), block["Diagnostic-Code"] or "", age
+
+
+def seconds_of(date):
+    return email.utils.parsedate_to_datetime(date).timestamp()
 
 
 def kept(name):
@@ -161,7 +167,7 @@ def leaks(letter, found, windows):
 
 def unexplained(letter, found):
     """No reason is given for what did not arrive."""
-    return not all(found.queued) or not all(found.returned) or letter.told in ("refused", "put off") and not letter.reply
+    return not all(found.queued) or not all(why for why, _ in found.returned) or letter.told in ("refused", "put off") and not letter.reply
 
 
 def unheard(found):
@@ -248,10 +254,14 @@ class Reckoning:
         total = sum(self.rows.values(), collections.Counter())
         return lines + [f"{'in all':52}" + "".join(f"{total[c]:>14}" for c in columns)]
 
+    def waited(self):
+        """[(letter, seconds until it was refused for good or returned)], of those that a hold ends."""
+        found = [(x, x.told_at - x.refused_at) for x in self.storm.letters if x.told == "refused"]
+        return found + [(x, age) for x in self.storm.letters if x.kind.rule == SPENT for _, age in self._of(x).returned]
+
     def too_early(self):
-        """Refused for good before the hold was over."""
-        return [self.story(x) for x in self.storm.letters
-                if x.told == "refused" and x.told_at - x.refused_at < self.storm.hold - 1]
+        """Given up before the hold was over; DSNs know whole seconds."""
+        return [self.story(x) for x, seconds in self.waited() if seconds < self.storm.hold - 2]
 
 
 # --- the database

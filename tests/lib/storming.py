@@ -309,9 +309,9 @@ class Life:
 
 
 class Weather(threading.Thread):
-    """Kills danelawd every few seconds, and starts it again; between, a reload, another mode, a sweep, a flush."""
+    """Kills danelawd every few seconds, and starts it again; between, a reload, another mode, a sweep, a flush, a halt."""
 
-    EVENTS = ("reload", "SIGUSR1", "tighten", "let go", "sweep", "flush", "flush")
+    EVENTS = ("reload", "SIGUSR1", "tighten", "let go", "let go", "sweep", "flush", "flush", "halt")
 
     def __init__(self, lab, seed, every, hold, groups, kills=None):
         super().__init__()
@@ -321,7 +321,8 @@ class Weather(threading.Thread):
         self.lives, self.events, self.faults = [], {}, []
         self.windows = []                       # [from, to] in which LET_GO's mail may leave
         self.helper = None                      # the thread of an event
-        self.tight = False
+        self.tight = self.in_the_act = False
+        self.to_come = []                       # events, shuffled
 
     def kills(self):
         return len([life for life in self.lives if life.ended is not None])
@@ -336,18 +337,22 @@ class Weather(threading.Thread):
         self._began()
         while not self.stopping.wait(self._span()):
             self._kill()
-            if self.stopping.wait(self.random.uniform(0, self.every / 3)) or self.kills() == self.most:
-                break
+            self.stopping.wait(self.random.uniform(0, self.every / 3))
             self._start()
+            if self.kills() == self.most:
+                return
             if self.random.random() > 0.2 and not self._alive():
                 continue
             if self.helper is None or not self.helper.is_alive():
-                self._event(self.random.choice(self.EVENTS))
+                self._event()
 
     def _span(self):
-        """How long it lives: now and then it doesn't come to its feet."""
+        """How long it lives: now and then it doesn't come to its feet, or dies in the act."""
+        in_the_act, self.in_the_act = self.in_the_act, False
         if self.random.random() < 0.2:
             return self.random.uniform(0, 0.3)
+        if in_the_act and self.random.random() < 0.3:
+            return self.random.uniform(0, 0.15)
         return self.every * self.random.uniform(0.3, 1.7)
 
     def _began(self):
@@ -380,10 +385,14 @@ class Weather(threading.Thread):
 
     # --- what administrators and timers do meanwhile
 
-    def _event(self, name):
+    def _event(self):
+        if not self.to_come:
+            self.to_come = self.random.sample(self.EVENTS, len(self.EVENTS))
+        name = self.to_come.pop()
         self.events[name] = self.events.get(name, 0) + 1
+        self.in_the_act = True
         action = {"reload": self._reload, "SIGUSR1": self._signal, "tighten": self._tighten, "let go": self._let_go,
-                  "sweep": self._sweep, "flush": self.lab.postfix.flush}[name]
+                  "sweep": self._sweep, "flush": self.lab.postfix.flush, "halt": self._halt}[name]
         self.helper = threading.Thread(target=self._dare, args=(action,))
         self.helper.start()
 
@@ -402,10 +411,18 @@ class Weather(threading.Thread):
 
     def _signal(self):
         self._configure()
-        try:
-            self.lab.danelawd.signal(signal.SIGUSR1)
-        except (AttributeError, ProcessLookupError):            # dead
-            pass
+        self._send(self.lab.danelawd.process, signal.SIGUSR1)
+
+    def _halt(self):
+        process = self.lab.danelawd.process
+        self._send(process, signal.SIGSTOP)
+        self.stopping.wait(self.random.uniform(0.5, 3))
+        self._send(process, signal.SIGCONT)
+
+    @staticmethod
+    def _send(process, number):
+        if process is not None:
+            process.send_signal(number)         # not where it is dead and buried
 
     def _sweep(self):
         done = self.lab.danelawd.cli("sweep")
@@ -429,12 +446,12 @@ class Weather(threading.Thread):
 
     def end(self):
         """Fair weather: danelawd stays up, and all modes are as configured."""
+        if self.most is None:
+            self.stopping.set()
+        self.join()                             # or it has its number of kills to make
         self.stopping.set()
-        self.join()
         if self.helper is not None:
             self.helper.join()
-        if not self.lab.danelawd.running():
-            self._start()
         wait_until(self.lab.danelawd.ready, 60, "danelawd to be ready")
         for name in (TIGHTENED, LET_GO):
             done = self.lab.danelawd.cli("mode", name, "--clear")
