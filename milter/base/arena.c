@@ -5,7 +5,9 @@
 #include <stdalign.h>
 #include <string.h>
 
-enum { BLOCK_SIZE = 16 * 1024 };
+/* Each block is twice as large as the one before. Blocks of the largest size are mapped by malloc one by one, and so go back to
+   the system whole: what was taken beside them can't keep them. */
+enum { BLOCK_LEAST = 16 * 1024, BLOCK_MOST = 256 * 1024 };
 
 struct block {
     struct block *next;
@@ -15,18 +17,24 @@ struct block {
 
 struct arena {
     struct block *blocks;
+    size_t block_size;
 };
 
 struct arena *arena_new(void)
 {
-    return mem_zero(sizeof(struct arena));
+    struct arena *a = mem_zero(sizeof(*a));
+
+    a->block_size = BLOCK_LEAST;
+    return a;
 }
 
-static struct block *block_new(size_t wanted)
+static struct block *block_new(struct arena *a, size_t wanted)
 {
-    size_t size = wanted > BLOCK_SIZE / 4 ? wanted : BLOCK_SIZE;
+    size_t size = wanted > a->block_size / 4 ? wanted : a->block_size;
     struct block *b = mem_zero(sizeof(*b) + size);
 
+    if (size == a->block_size && size < BLOCK_MOST)
+        a->block_size *= 2;
     b->size = size;
     return b;
 }
@@ -38,7 +46,7 @@ void *arena_take(struct arena *a, size_t size)
     void *got;
 
     if (b == NULL || b->size - b->used < rounded) {
-        b = block_new(rounded);
+        b = block_new(a, rounded);
         if (a->blocks != NULL && b->size == rounded) {
             /* a giant gets a block to itself, behind the one that still has room */
             b->next = a->blocks->next;

@@ -7,8 +7,7 @@
 #include <string.h>
 
 struct index_slot {
-    const char *key;                /* NULL: free */
-    struct index_link *first, *last;
+    struct index_link *first;       /* NULL: free */
     uint64_t hash;
 };
 
@@ -17,7 +16,7 @@ static struct index_slot *seek(const struct index *x, const char *key, uint64_t 
 {
     size_t at = (size_t)hash & (x->room - 1);
 
-    while (x->slots[at].key != NULL && (x->slots[at].hash != hash || strcmp(x->slots[at].key, key) != 0))
+    while (x->slots[at].first != NULL && (x->slots[at].hash != hash || strcmp(x->slots[at].first->key, key) != 0))
         at = (at + 1) & (x->room - 1);
     return &x->slots[at];
 }
@@ -30,29 +29,40 @@ static void grow(struct index *x)
     x->room = old.room == 0 ? 16 : old.room * 2;
     x->slots = mem_array(x->room, sizeof(*x->slots));
     for (i = 0; i < old.room; i++) {
-        if (old.slots[i].key != NULL)
-            *seek(x, old.slots[i].key, old.slots[i].hash) = old.slots[i];
+        if (old.slots[i].first != NULL)
+            *seek(x, old.slots[i].first->key, old.slots[i].hash) = old.slots[i];
     }
     free(old.slots);
 }
 
-void index_add(struct index *x, struct arena *memory, const char *key, const struct connector *c)
+/* Adds a connector to those of a slot. */
+static void append(struct index_slot *slot, struct arena *memory, const char *key, const struct connector *c)
 {
     struct index_link *link = arena_take(memory, sizeof(*link));
+
+    link->connector = c;
+    if (slot->first == NULL) {
+        link->key = key;
+        slot->first = link;
+    } else {
+        slot->first->last->next = link;
+    }
+    slot->first->last = link;
+}
+
+void index_add(struct index *x, struct arena *memory, const char *key, const struct connector *c)
+{
     struct index_slot *slot;
     uint64_t hash = hash_text(key);
 
     if (x->used * 3 >= x->room * 2)
         grow(x);
     slot = seek(x, key, hash);
-    link->connector = c;
-    if (slot->key == NULL) {
-        *slot = (struct index_slot){ .key = key, .first = link, .hash = hash };
+    if (slot->first == NULL) {
+        slot->hash = hash;
         x->used++;
-    } else {
-        slot->last->next = link;
     }
-    slot->last = link;
+    append(slot, memory, key, c);
 }
 
 const struct index_link *index_find(const struct index *x, const char *key)
@@ -80,7 +90,6 @@ void index_vary(const struct index *x, struct arena *memory, const struct index_
                 struct index *ret)
 {
     const struct index_link *from;
-    struct index_link *link, *before;
     size_t i;
 
     *ret = (struct index){ .room = x->room, .used = x->used };
@@ -88,16 +97,9 @@ void index_vary(const struct index *x, struct arena *memory, const struct index_
         return;
     ret->slots = mem_array(x->room, sizeof(*ret->slots));
     for (i = 0; i < x->room; i++) {
-        ret->slots[i] = (struct index_slot){ .key = x->slots[i].key, .hash = x->slots[i].hash };
-        for (from = x->slots[i].first, before = NULL; from != NULL; from = from->next, before = link) {
-            link = arena_take(memory, sizeof(*link));
-            link->connector = index_changed(changes, count, from->connector);
-            if (before == NULL)
-                ret->slots[i].first = link;
-            else
-                before->next = link;
-            ret->slots[i].last = link;
-        }
+        ret->slots[i].hash = x->slots[i].hash;
+        for (from = x->slots[i].first; from != NULL; from = from->next)
+            append(&ret->slots[i], memory, x->slots[i].first->key, index_changed(changes, count, from->connector));
     }
 }
 

@@ -8,6 +8,8 @@
 struct index_link {
     const struct connector *connector;
     const struct index_link *next;
+    const char *key;                /* these two are the index's own, in the first link of a text */
+    struct index_link *last;
 };
 
 struct index {

@@ -12,14 +12,14 @@ enum { KEY_SIZE = ADDRESS_LOCAL_SIZE + 258 };
 struct ruleset {
     struct ruleset *base;                       /* whose strings, patterns and routes it shares; NULL: all is its own */
     struct arena *memory;
-    const struct connector **all;
+    const struct connector **all, **by_name;    /* by_name: sorted */
     size_t count, room;
     const struct route **routes;
     size_t route_count;
     const struct connector *fallback;           /* (default) */
     struct index by_pattern;                    /* `user@d`, `d`, `.d`, `*` */
     struct index by_tested_pattern;             /* of those in test mode, whom nothing else here knows but by_name */
-    struct index by_name, by_smart_host, by_user_domain;
+    struct index by_smart_host, by_user_domain;
     atomic_uint users;
 };
 
@@ -49,11 +49,11 @@ void ruleset_unref(struct ruleset *rules)
         return;
     index_done(&rules->by_pattern);
     index_done(&rules->by_tested_pattern);
-    index_done(&rules->by_name);
     index_done(&rules->by_smart_host);
     index_done(&rules->by_user_domain);
     arena_free(rules->memory);
     free(rules->all);
+    free(rules->by_name);
     free(rules->routes);
     ruleset_unref(rules->base);
     free(rules);
@@ -125,7 +125,6 @@ static void index_connector(struct ruleset *rules, const struct connector *c)
     char hop[NEXT_HOP_TEXT_SIZE];
     size_t i;
 
-    index_add(&rules->by_name, rules->memory, c->name, c);
     if (c->test_mode) {
         index_patterns(rules, &rules->by_tested_pattern, c);
         return;
@@ -141,12 +140,27 @@ static void index_connector(struct ruleset *rules, const struct connector *c)
     }
 }
 
+static int compare_names(const void *a, const void *b)
+{
+    return strcmp((*(const struct connector *const *)a)->name, (*(const struct connector *const *)b)->name);
+}
+
+static void sort_names(struct ruleset *rules)
+{
+    rules->by_name = mem_array(rules->count, sizeof(*rules->by_name));
+    if (rules->count == 0)
+        return;
+    memcpy(rules->by_name, rules->all, rules->count * sizeof(*rules->by_name));
+    qsort(rules->by_name, rules->count, sizeof(*rules->by_name), compare_names);
+}
+
 void ruleset_freeze(struct ruleset *rules)
 {
     size_t i;
 
     for (i = 0; i < rules->count; i++)
         index_connector(rules, rules->all[i]);
+    sort_names(rules);
 }
 
 static int by_address(const void *a, const void *b)
@@ -168,12 +182,12 @@ struct ruleset *ruleset_change(struct ruleset *base, struct arena *memory, struc
     rules->all = mem_array(base->count, sizeof(*rules->all));
     for (i = 0; i < base->count; i++)
         rules->all[i] = index_changed(changes, count, base->all[i]);
+    sort_names(rules);
     rules->routes = mem_array(base->route_count, sizeof(*rules->routes));
     if (base->route_count > 0)
         memcpy(rules->routes, base->routes, base->route_count * sizeof(*rules->routes));
     index_vary(&base->by_pattern, memory, changes, count, &rules->by_pattern);
     index_vary(&base->by_tested_pattern, memory, changes, count, &rules->by_tested_pattern);
-    index_vary(&base->by_name, memory, changes, count, &rules->by_name);
     index_vary(&base->by_smart_host, memory, changes, count, &rules->by_smart_host);
     index_vary(&base->by_user_domain, memory, changes, count, &rules->by_user_domain);
     return rules;
@@ -212,9 +226,13 @@ const struct connector *ruleset_at(const struct ruleset *rules, size_t index)
 
 const struct connector *ruleset_named(const struct ruleset *rules, const char *name)
 {
-    const struct index_link *link = index_find(&rules->by_name, name);
+    const struct connector key = { .name = name }, *wanted = &key;
+    const struct connector **found;
 
-    return link == NULL ? NULL : link->connector;
+    if (rules->by_name == NULL)             /* not frozen yet */
+        return NULL;
+    found = bsearch(&wanted, rules->by_name, rules->count, sizeof(*rules->by_name), compare_names);
+    return found == NULL ? NULL : *found;
 }
 
 const struct connector *ruleset_default(const struct ruleset *rules)
