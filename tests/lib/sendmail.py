@@ -343,12 +343,12 @@ class Sendmail:
                         found[queue_id] = directory
         return found
 
-    def push(self, letters):
+    def push(self, letters, workers=16):
         """Once more, now, each by itself: Sendmail puts mail aside without a word where a look-up fails at reception."""
         def run_one(queue_id, directory):
             (self.flush if directory == QUEUE else self.flush_client)("-qI" + queue_id)
         resting = self.resting({i for letter in letters for i in self.log.queue_ids(letter.number)})
-        with concurrent.futures.ThreadPoolExecutor(max_workers=16) as pool:
+        with concurrent.futures.ThreadPoolExecutor(max_workers=workers) as pool:
             list(pool.map(lambda item: run_one(*item), resting.items()))
 
     def rouse(self, letters):

@@ -17,7 +17,6 @@ import sts
 from lab import Client, new_message
 from letters import QUEUE_CLIENT, SENDER, Letter
 from namespace import run
-from sendmail_ways import push_all
 
 NAME = "sendmail"
 LOCAL, BOX = "sender.example", "bo@sender.example"
@@ -84,17 +83,15 @@ def plain(written):
 
 def rouse(lab, sent):
     """Sendmail puts mail aside without a word where a look-up fails at reception; what then still rests, is held."""
-    lab.mta.push(sent)
+    push(lab, sent)
     for letter in sent:
         if letter.fate(lab) is None and lab.mta.resting(lab.mta.log.queue_ids(letter.number)):
             letter.silent = "held"
 
 
 def push(lab, sent):
-    if len(sent) > 100:
-        push_all(lab)
-    else:
-        lab.mta.push(sent)
+    """Most of them wait for an answer, or for one that does not come."""
+    lab.mta.push(sent, 64)
 
 
 def vouched(lab, delivery):
