@@ -1,0 +1,249 @@
+/*
+ * The map socket as whoever may open it writes there, through the server's own client; the wire is in memory, and the
+ * engine is played. The first octet says in how large pieces the rest comes, the second what the engine answers, and when.
+ * Each whole request has one answer, in its turn, in the words that its table may have; what is no netstring ends the
+ * connection; and nothing is left when the client goes.
+ */
+#include "fuzz.h"
+
+#include "base/log.h"
+#include "base/memory.h"
+#include "base/netstring.h"
+#include "server/sendmail.h"
+#include "server/socketmap.h"
+
+#include <event2/buffer.h>
+#include <event2/bufferevent.h>
+#include <event2/event.h>
+#include <event2/listener.h>
+#include <string.h>
+
+enum { REQUEST_MAX = 10000, REPLY_MAX = 20100, WAITING = 64, LATE = 1, LEAVES = 2, IMPATIENT = 4 };
+
+static struct settings settings = { .maps = { .clients = 2 } };
+static struct event_base *loop;
+static struct socketmap *map;
+static struct bufferevent *ours;        /* our end of the wire */
+static struct {
+    evconnlistener_cb arrive;
+    void *self;
+} listener;
+static uint8_t mood;                    /* of the engine: bits as above, the rest which answer */
+static struct pending *waiting[WAITING];
+static size_t waiting_count;
+
+/* libevent, as far as it would open a socket */
+
+struct evconnlistener *evconnlistener_new(struct event_base *base, evconnlistener_cb arrive, void *self, unsigned flags, int backlog,
+                                          evutil_socket_t socket)
+{
+    (void)flags, (void)backlog, (void)socket;
+    must(base == loop);
+    listener.arrive = arrive;
+    listener.self = self;
+    return (struct evconnlistener *)&listener;
+}
+
+void evconnlistener_set_error_cb(struct evconnlistener *l, evconnlistener_errorcb on_error)
+{
+    must(l == (struct evconnlistener *)&listener && on_error != NULL);
+}
+
+struct event_base *evconnlistener_get_base(struct evconnlistener *l)
+{
+    must(l == (struct evconnlistener *)&listener);
+    return loop;
+}
+
+int evconnlistener_enable(struct evconnlistener *l)
+{
+    return l == (struct evconnlistener *)&listener ? 0 : -1;
+}
+
+int evconnlistener_disable(struct evconnlistener *l)
+{
+    return l == (struct evconnlistener *)&listener ? 0 : -1;
+}
+
+struct bufferevent *bufferevent_socket_new(struct event_base *base, evutil_socket_t socket, int options)
+{
+    struct bufferevent *pair[2];
+
+    (void)socket;
+    must(bufferevent_pair_new(base, options, pair) == 0);
+    ours = pair[1];
+    bufferevent_enable(ours, EV_READ | EV_WRITE);
+    return pair[0];
+}
+
+/* The engine */
+
+static void answer(struct pending *p, bool sendmail)
+{
+    static char endless[3 * REQUEST_MAX];
+    static const char *const sound[] = { NULL, "dane-only", "secure match=mx.bank.example servername=hostname", endless };
+    static const char *const postfix[] = { "", "may" }, *const odd[] = { "", "pass <x>" };
+    unsigned which = mood >> 3 & 7;
+
+    if (endless[0] == '\0')
+        memset(endless, 'x', sizeof(endless) - 1);
+    p->done(p, which < 4 ? sound[which] : sendmail ? odd[which & 1] : postfix[which & 1]);
+}
+
+static void ask(struct pending *p, bool sendmail)
+{
+    if ((mood & LATE) != 0 && waiting_count < WAITING)
+        waiting[waiting_count++] = p;
+    else
+        answer(p, sendmail);
+}
+
+void engine_ask_map(struct engine *e, enum map_table table, const struct next_hop *hop, struct pending *p)
+{
+    (void)e;
+    must((table == MAP_POSTFIX_TLS || table == MAP_POSTFIX_MANDATORY) && hop->host.length > 0 && hop->port > 0);
+    ask(p, false);
+}
+
+void engine_ask_sendmail(struct engine *e, const struct sendmail_question *q, struct pending *p)
+{
+    (void)e;
+    must(q->to.kind != ADDRESS_UNUSABLE && q->queue_id != NULL && q->server_name != NULL && q->fingerprint != NULL);
+    ask(p, true);
+}
+
+void engine_explain(struct engine *e, const struct address *to, struct text *ret)
+{
+    char shown[ADDRESS_TEXT_SIZE];
+
+    (void)e;
+    text_print(ret, "to=<%zu>", strlen(address_print(to, shown, sizeof(shown))));
+}
+
+/* The client */
+
+static void run(void)
+{
+    int i;
+
+    for (i = 0; i < 3; i++)
+        event_base_loop(loop, EVLOOP_NONBLOCK);
+}
+
+static void answer_late(void)
+{
+    size_t count = waiting_count, i;
+
+    waiting_count = 0;
+    for (i = 0; i < count; i++)
+        answer(waiting[i], false);
+}
+
+/* Until nothing moves any more. */
+static void settle(void)
+{
+    run();
+    while (waiting_count > 0) {
+        answer_late();
+        run();
+    }
+}
+
+static bool begins(const char *text, const char *with)
+{
+    return strncmp(text, with, strlen(with)) == 0;
+}
+
+static void check_reply(const char *request, size_t length, const char *reply)
+{
+    bool sendmail = begins(request, "danelaw "), postfix = begins(request, "postfix-tls ") || begins(request, "postfix-mandatory ");
+
+    must(is_printable(reply) && (begins(reply, "OK ") || begins(reply, "TEMP ") || strcmp(reply, "NOTFOUND ") == 0));
+    must(postfix || reply[0] != 'N');
+    must(!begins(reply, "OK ") || (reply[3] != '\0' && (!sendmail || sendmail_is_sound(reply + 3))));
+    must(postfix || sendmail || begins(request, "explain ") || reply[0] == 'T');
+    must(strlen(request) == length || reply[0] == 'T');
+}
+
+/* Takes the next reply off the wire; false: there is none. */
+static bool take_reply(struct evbuffer *in, char ret[static REPLY_MAX + 1])
+{
+    size_t length = evbuffer_get_length(in), payload, used;
+    const char *bytes = (const char *)evbuffer_pullup(in, -1), *at;
+
+    if (length == 0)
+        return false;
+    must(netstring_read(bytes, length, REPLY_MAX, &at, &payload, &used) == NETSTRING_WHOLE);
+    memcpy(ret, at, payload);
+    ret[payload] = '\0';
+    must(strlen(ret) == payload);
+    evbuffer_drain(in, used);
+    return true;
+}
+
+/* Reads the requests once more, and its answer behind each. */
+static void check(const char *bytes, size_t length)
+{
+    static char request[REQUEST_MAX + 1], reply[REPLY_MAX + 1];
+    enum netstring_state state = NETSTRING_PARTIAL;
+    struct evbuffer *in = bufferevent_get_input(ours);
+    size_t payload, used;
+    const char *at;
+
+    while (length > 0 && (state = netstring_read(bytes, length, REQUEST_MAX, &at, &payload, &used)) == NETSTRING_WHOLE) {
+        memcpy(request, at, payload);
+        request[payload] = '\0';
+        must(take_reply(in, reply));
+        check_reply(request, payload, reply);
+        bytes += used;
+        length -= used;
+        state = NETSTRING_PARTIAL;
+    }
+    must(!take_reply(in, reply));
+    must((bufferevent_pair_get_partner(ours) == NULL) == (state == NETSTRING_BROKEN));
+}
+
+static void say(const struct feed *f, size_t piece)
+{
+    const uint8_t *at = f->at;
+
+    while (at < f->end && bufferevent_pair_get_partner(ours) != NULL) {
+        size_t left = (size_t)(f->end - at), now = piece == 0 || piece > left ? left : piece;
+
+        bufferevent_write(ours, at, now);
+        at += now;
+        run();
+    }
+}
+
+static void leave(void)
+{
+    bufferevent_flush(ours, EV_WRITE, BEV_FINISHED);
+    run();
+    bufferevent_free(ours);
+    settle();
+    must(socketmap_clients(map) == 0);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t length)
+{
+    struct feed f = { bytes, bytes + length };
+    size_t piece = feed_octet(&f);
+
+    if (loop == NULL) {
+        log_set_level(LOG_LEVEL_ERROR);
+        loop = event_base_new();
+        map = socketmap_open(loop, -1, &settings, NULL);
+    }
+    mood = feed_octet(&f);
+    settings.maps.budget = (mood & IMPATIENT) != 0 ? 0 : 3600;
+    listener.arrive((struct evconnlistener *)&listener, -1, NULL, 0, listener.self);
+    must(socketmap_clients(map) == 1);
+    say(&f, piece);
+    if ((mood & LEAVES) == 0) {
+        settle();
+        check((const char *)f.at, (size_t)(f.end - f.at));
+    }
+    leave();
+    return 0;
+}
