@@ -221,6 +221,25 @@ def mode_stronger(lab, book):
         expect(lab.danelawd.cli("tables").returncode == 0, lab.danelawd.tail())
         expect(line_of(LAX) == "danelaw:", line_of(LAX))
         arrives(lab, letter)
+    with book.test("the store is taken away while danelawd is dead: loud, and the stricter table stays"):
+        mode(lab, "Lax", "--dane", "mandatory")
+        lab.postfix.reload()                # so that Postfix sees the table at once
+        late = post(lab, LAX)
+        lab.danelawd.kill()
+        for name in os.listdir(daemon.STORE):
+            if name.startswith("danelaw.db"):
+                os.rename(f"{daemon.STORE}/{name}", f"{daemon.STORE}/away-{name}")
+        done = lab.danelawd.cli("tables", "--check")
+        expect(done.returncode != 0 and "taken away" in done.stderr, done.stdout, done.stderr)
+        lab.danelawd.start()
+        wait_until(lambda: lab.danelawd.ask("status")[0]["tables"]["why"], 20, "danelaw status to say so")
+        expect(line_of(LAX) == "danelaw-dane:", line_of(LAX))
+        expect("danelaw.db is gone" in lab.danelawd.tail(), lab.danelawd.tail())
+        stays(lab, late)
+    with book.test("... until somebody says danelaw reload"):
+        expect(lab.danelawd.cli("reload").returncode == 0, lab.danelawd.tail())
+        expect(line_of(LAX) == "danelaw:", line_of(LAX))
+        arrives(lab, late)
     with book.test("--permanent and --clear"):
         mode(lab, "Strict", "--dane", "opportunistic", "--permanent")
         expect(shown(lab, "Strict")["override"]["until"] is None and line_of(STRICT) == "danelaw:", line_of(STRICT))

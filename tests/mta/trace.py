@@ -45,7 +45,7 @@ def expect_mail(lab, user):
 def fresh(lab, **groups):
     """A daemon that remembers nothing."""
     lab.danelawd.stop()
-    for path in glob.glob(STORE + "/danelaw.db*"):
+    for path in glob.glob(STORE + "/*danelaw.db*"):
         os.unlink(path)
     lab.rules(RULES, **groups)
 

@@ -222,6 +222,82 @@ static void a_broken_file_leaves_a_doubt_that_outlives_a_restart(void **state)
     assert_int_equal(count(), 1);
 }
 
+static void take_file_away(void)
+{
+    char path[128], away[128];
+
+    snprintf(path, sizeof(path), "%s/danelaw.db", folder);
+    snprintf(away, sizeof(away), "%s/away", folder);
+    assert_int_equal(rename(path, away), 0);
+}
+
+static void a_file_that_was_taken_away_leaves_a_doubt_that_outlives_a_restart(void **state)
+{
+    struct fault why = { "" };
+    struct override *found;
+    size_t n;
+
+    (void)state;
+    put("P", MODE_MANDATORY, 0);
+    kept();
+    close_both();
+    take_file_away();
+    assert_false(overrides_peek(folder, &found, &n, &why));
+    assert_non_null(strstr(why.text, "taken away"));
+    open_both();
+    assert_int_equal(count(), 0);
+    assert_false(overrides_sure(overrides, &why));
+    close_both();
+    open_both();
+    assert_false(overrides_sure(overrides, &why));
+    overrides_trust(overrides);
+    close_both();
+    open_both();
+    assert_true(overrides_sure(overrides, &why));
+}
+
+/* The new file was begun, and then the disk was full, or the process ended. */
+static void a_loss_is_noted_however_late_the_new_file_is_made(void **state)
+{
+    char path[128], has[128], lost[128];
+    struct fault why = { "" };
+    struct override *found;
+    size_t n;
+
+    (void)state;
+    close_both();
+    take_file_away();
+    snprintf(has, sizeof(has), "%s/has-danelaw.db", folder);
+    snprintf(lost, sizeof(lost), "%s/lost-danelaw.db", folder);
+    snprintf(path, sizeof(path), "%s/danelaw.db", folder);
+    assert_int_equal(rename(has, lost), 0);
+    close(open(path, O_CREAT | O_WRONLY | O_CLOEXEC, 0600));
+    assert_false(overrides_peek(folder, &found, &n, &why));
+    open_both();
+    assert_false(overrides_sure(overrides, &why));
+    assert_int_equal(access(has, F_OK), 0);
+    assert_int_not_equal(access(lost, F_OK), 0);
+}
+
+/* What memory has goes into the new one. */
+static void a_file_that_is_taken_away_meanwhile_loses_no_override(void **state)
+{
+    struct fault why = { "" };
+    struct override o;
+
+    (void)state;
+    put("P", MODE_MANDATORY, 0);
+    kept();
+    take_file_away();
+    put("Q", MODE_MANDATORY, 0);
+    kept();
+    close_both();
+    open_both();
+    assert_true(overrides_get(overrides, "P", &o));
+    assert_true(overrides_get(overrides, "Q", &o));
+    assert_true(overrides_sure(overrides, &why));
+}
+
 static void a_new_store_is_no_reason_for_doubt(void **state)
 {
     struct fault why;
@@ -298,6 +374,9 @@ int main(void)
         cmocka_unit_test_setup_teardown(the_version_changes_with_every_change, set_up, tear_down),
         cmocka_unit_test_setup_teardown(they_have_a_ceiling, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_broken_file_leaves_a_doubt_that_outlives_a_restart, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(a_file_that_was_taken_away_leaves_a_doubt_that_outlives_a_restart, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(a_loss_is_noted_however_late_the_new_file_is_made, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(a_file_that_is_taken_away_meanwhile_loses_no_override, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_new_store_is_no_reason_for_doubt, set_up, tear_down),
         cmocka_unit_test_setup_teardown(what_could_not_be_read_at_start_is_read_later, set_up, tear_down),
         cmocka_unit_test_setup_teardown(the_command_reads_them_from_the_file, set_up, tear_down),
