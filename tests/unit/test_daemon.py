@@ -8,12 +8,15 @@ import base64
 import collections
 import grp
 import hashlib
+import json
 import os
+import pwd
 import random
 import secrets
 import shutil
 import signal
 import socket
+import sqlite3
 import stat
 import struct
 import subprocess
@@ -356,19 +359,19 @@ connectors = ({connectors}
         with open(self.log_path, "rb") as file:
             return file.read().decode("latin-1")
 
-    def spawn(self, *more, env=None):
+    def spawn(self, *more, env=None, wrapped=(), **how):
         hushed = os.path.join(self.root, "suppressions")
         with open(hushed, "w", encoding="ascii") as file:
             file.write(SUPPRESSIONS)
         env = {**(env or os.environ), "TSAN_OPTIONS": f"suppressions={hushed} " + os.environ.get("TSAN_OPTIONS", "")}
         with open(self.log_path, "ab") as log:
-            process = subprocess.Popen([DANELAWD, "-c", self.config, *more], stdin=subprocess.DEVNULL, stdout=log, stderr=log,
-                                       env=env)
+            process = subprocess.Popen([*wrapped, DANELAWD, "-c", self.config, *more], stdin=subprocess.DEVNULL, stdout=log,
+                                       stderr=log, env=env, **how)
         PROCESSES.append(process)
         return process
 
-    def start(self, env=None):
-        self.process = self.spawn("-f", env=env)
+    def start(self, **how):
+        self.process = self.spawn("-f", **how)
         assert wait_for(lambda: self.process.poll() is not None or self.answers()), "not ready"
         assert self.process.poll() is None, self.log()
         return self
@@ -726,8 +729,7 @@ def sockets_have_the_permissions_of_the_configuration(d):
     for path in (d.milter_path, d.map_path, d.control_path):
         expect(stat.S_IMODE(os.stat(path).st_mode), 0o660)
         if os.geteuid() == 0:
-            import pwd
-            expect(os.stat(path).st_uid, pwd.getpwnam(USER).pw_uid)
+                    expect(os.stat(path).st_uid, pwd.getpwnam(USER).pw_uid)
 
 
 SHARED = [a_good_partner_is_accepted, a_held_recipient_is_refused_with_a_reason_and_others_go_on,
@@ -1008,22 +1010,166 @@ def sockets_get_the_mode_and_group_that_are_asked_for(world):
     d.done()
 
 
+def status_of(pid):
+    with open(f"/proc/{pid}/status", encoding="ascii") as file:
+        return dict(line.split(":", 1) for line in file.read().splitlines())
+
+
+def expect_no_privileges(pid, bounds=0):
+    status, account = status_of(pid), pwd.getpwnam(USER)
+    expect(status["Uid"].split(), [str(account.pw_uid)] * 4)
+    expect(status["Gid"].split(), [str(account.pw_gid)] * 4)
+    for kind in ("CapInh", "CapPrm", "CapEff", "CapAmb"):
+        expect((kind, int(status[kind], 16)), (kind, 0))
+    if bounds is not None:
+        expect(int(status["CapBnd"], 16), bounds)
+    expect(status["NoNewPrivs"].strip(), "1")
+
+
 def it_runs_without_privileges(world):
     if os.geteuid() != 0:
         return "not root"
     d = Daemon(world).start()
-    with open(f"/proc/{d.process.pid}/status", encoding="ascii") as file:
-        status = dict(line.split(":", 1) for line in file.read().splitlines())
-    import pwd
-    uid = str(pwd.getpwnam(USER).pw_uid)
-    expect(status["Uid"].split(), [uid] * 4)
-    assert "0" not in status["Gid"].split() and "0" not in status["Groups"].split(), status["Groups"]
-    expect(int(status["CapEff"], 16), 0)
+    expect_no_privileges(d.process.pid)
+    expect(status_of(d.process.pid)["Groups"].split(), [str(g) for g in os.getgrouplist(USER, pwd.getpwnam(USER).pw_gid)])
     d.done()
     d = Daemon(world, user="root")
     assert d.spawn("-f").wait(LONG) != 0
+    assert "is root" in d.log(), d.log()
     d.done()
     return None
+
+
+def a_plain_user_starts_it_and_it_keeps_nothing_more(world):
+    """Whatever its caller had: capabilities of his gift, or root behind it."""
+    if os.geteuid() != 0:
+        return "not root"
+    account = pwd.getpwnam(USER)
+    everybody = ["setpriv", f"--regid={account.pw_gid}", "--clear-groups"]
+    for wrapped in (everybody + [f"--reuid={account.pw_uid}"],
+                    everybody + [f"--reuid={account.pw_uid}", "--inh-caps=+net_bind_service", "--ambient-caps=+net_bind_service"],
+                    everybody + [f"--euid={account.pw_uid}"]):
+        d = Daemon(world)
+        for folder in (d.run, os.path.join(d.root, "store")):
+            os.mkdir(folder, 0o755)
+            os.chown(folder, account.pw_uid, account.pw_gid)
+        d.start(wrapped=wrapped)
+        expect_no_privileges(d.process.pid, bounds=None)
+        expect(status_of(d.process.pid)["Groups"].split(), [])
+        a_good_partner_is_accepted(d)
+        d.done()
+    return None
+
+
+# What a program that the daemon runs can do, had somebody taken the daemon over.
+BURGLAR = """#!/usr/bin/python3
+import ctypes, json, os, subprocess
+libc = ctypes.CDLL(None, use_errno=True)
+def attempt(do):
+    try:
+        return str(do())
+    except OSError as fault:
+        return fault.strerror
+def capset():
+    head, sets = (ctypes.c_uint32 * 2)(0x20080522, 0), (ctypes.c_uint32 * 6)(0xffffffff, 0xffffffff, 0, 0, 0, 0)
+    if libc.capset(head, sets) != 0:
+        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+said = {"setuid": attempt(lambda: os.setuid(0)), "seteuid": attempt(lambda: os.seteuid(0)),
+        "setgid": attempt(lambda: os.setgid(0)), "setgroups": attempt(lambda: os.setgroups([0])), "capset": attempt(capset),
+        "look": attempt(lambda: os.open(f"/proc/{os.getppid()}/mem", os.O_RDWR)),
+        "id": subprocess.run(["@ROOT@/id", "-u"], capture_output=True, text=True).stdout.strip(),
+        "groups": os.getgroups(), "open": sorted(int(x) for x in os.listdir("/proc/self/fd"))}
+with open("@ROOT@/said/new", "w") as out:
+    json.dump(said, out)
+os.rename("@ROOT@/said/new", "@ROOT@/said/all")
+raise SystemExit(1)
+"""
+
+
+def it_cannot_get_privileges_back(world):
+    if os.geteuid() != 0:
+        return "not root"
+    d = Daemon(world)
+    os.mkdir(os.path.join(d.root, "said"))
+    os.chmod(os.path.join(d.root, "said"), 0o777)
+    shutil.copy("/usr/bin/id", os.path.join(d.root, "id"))
+    os.chmod(os.path.join(d.root, "id"), 0o4755)
+    if os.statvfs(d.root).f_flag & os.ST_NOSUID == 0:           # the trap itself works
+        account = pwd.getpwnam(USER)
+        tried = subprocess.run(["setpriv", f"--reuid={account.pw_uid}", f"--regid={account.pw_gid}", "--clear-groups",
+                                d.root + "/id", "-u"], capture_output=True, text=True, check=False)
+        expect(tried.stdout, "0\n")
+    with open(os.path.join(d.root, "burglar"), "w", encoding="ascii") as file:
+        file.write(BURGLAR.replace("@ROOT@", d.root))
+    os.chmod(file.name, 0o755)
+    with open(os.path.join(d.root, "sendmail.cf"), "w", encoding="ascii") as out:
+        out.write("V10/Berkeley\nCwlocalhost\n")
+    d.write(extra=f'tables = {{ mta = "sendmail"; config_dir = "{d.root}"; postmap = "{file.name}"; }};')
+    d.start()
+    assert wait_for(lambda: os.path.exists(d.root + "/said/all")), d.log()
+    with open(d.root + "/said/all", encoding="ascii") as file:
+        said = json.load(file)
+    denied = "Operation not permitted"
+    for what in ("setuid", "seteuid", "setgid", "setgroups", "capset"):
+        expect((what, said[what]), (what, denied))
+    expect(said["look"], "Permission denied")
+    expect(said["id"], str(pwd.getpwnam(USER).pw_uid))
+    assert 0 not in said["groups"] and [x for x in said["open"] if x > 3] == [], said      # 3: the list itself
+    d.done()
+    return None
+
+
+def link_of(path):
+    try:
+        return os.readlink(path)
+    except FileNotFoundError:           # gone by now
+        return None
+
+
+def what_the_caller_left_open_is_closed(world):
+    d = Daemon(world)
+    secret = os.open(os.path.join(d.root, "secret"), os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        d.start(pass_fds=(secret,))
+        held = {link for n in os.listdir(f"/proc/{d.process.pid}/fd") if (link := link_of(f"/proc/{d.process.pid}/fd/{n}"))}
+    finally:
+        os.close(secret)
+    assert not any("secret" in name for name in held), held
+    d.done()
+
+
+def its_callers_umask_shuts_nobody_out_nor_in(world):
+    for mask in (0o077, 0):
+        d = Daemon(world)
+        d.start(umask=mask)
+        expect(stat.S_IMODE(os.stat(d.run).st_mode), 0o755)
+        sockets_have_the_permissions_of_the_configuration(d)
+        d.done()
+
+
+def a_libmilter_that_never_ends_delays_the_end_and_no_more(world):
+    """It was seen to wait for ever for a mutex that it had destroyed."""
+    d = Daemon(world)
+    source, library = os.path.join(d.root, "lingers.c"), os.path.join(d.root, "lingers.so")
+    with open(source, "w", encoding="ascii") as file:
+        file.write("#define _GNU_SOURCE\n#include <dlfcn.h>\n#include <unistd.h>\nint smfi_main(void);\n"
+                   "int smfi_main(void)\n{\n    ((int (*)(void))dlsym(RTLD_NEXT, \"smfi_main\"))();\n"
+                   "    for (;;)\n        pause();\n}\n")
+    subprocess.run(["cc", "-shared", "-fPIC", "-o", library, source], check=True)
+    d.start(env={**os.environ, "LD_PRELOAD": library,
+                 "ASAN_OPTIONS": os.environ.get("ASAN_OPTIONS", "") + ":verify_asan_link_order=0"})
+    with d.session() as m:
+        m.mail()
+        expect_start(m.rcpt("bo@tempfail.example"), "451 ")
+    code, took = d.stop()
+    expect(code, 0)
+    assert took < LONG, took
+    assert "left behind" in d.log(), d.log()
+    for path in (d.milter_path, d.map_path, d.control_path):
+        assert not os.path.exists(path), path
+    with sqlite3.connect(os.path.join(d.root, "store", "danelaw.db")) as db:
+        expect(db.execute("SELECT count(*) FROM holds").fetchone()[0], 1)
+    d.done()
 
 
 def a_resolver_that_can_not_prove_is_loud_and_holds_the_mandatory(world):
@@ -1083,6 +1229,8 @@ ALONE = [term_ends_it_cleanly, term_in_the_rush_hour_ends_it_cleanly, tags_name_
          it_does_not_start_where_a_file_is_in_a_sockets_place, the_pid_file_names_it_and_goes_with_it,
          in_the_background_it_returns_when_it_is_ready, the_service_manager_hears_that_it_is_ready,
          sockets_get_the_mode_and_group_that_are_asked_for, it_runs_without_privileges,
+         a_plain_user_starts_it_and_it_keeps_nothing_more, it_cannot_get_privileges_back, what_the_caller_left_open_is_closed,
+         its_callers_umask_shuts_nobody_out_nor_in, a_libmilter_that_never_ends_delays_the_end_and_no_more,
          a_resolver_that_can_not_prove_is_loud_and_holds_the_mandatory,
          metrics_and_health_are_served_and_a_taken_port_stops_nobody]
 
