@@ -21,7 +21,8 @@ dnl #           another recipient's "User unknown" a deferral would become a bou
 dnl #           what its text says.  Its price: the message's other recipients with the same MX hosts wait along
 dnl #           (until route, after five minutes, takes the one out that is held), and this mailer leaves the host
 dnl #           alone until the process ends; so in a queue run, a message with one recipient is left to
-dnl #           LOCAL_TLS_RCPT all the same.
+dnl #           LOCAL_TLS_RCPT all the same.  They also ask then for a bounce to any other connector's recipient, made
+dnl #           in the process in which the message failed: its deferral would be that failure once more.
 dnl #
 dnl # Both ask only for recipients that the generated map names (makemap hash; "danelaw tables" writes it):
 dnl #
@@ -182,7 +183,13 @@ R$*			$@ <trouble>
 SDanelawServer
 R$*			$: <?> $1 $| $>DanelawKind $&u
 R<?> $* $| <mandatory>	$: <mandatory> $1 $| $>DanelawAskGate $&u
-R<?> $* $| <$*>		$@ $1				the recipients are enough
+R<?> $* $| <named>	$: <?> <$&f> $1 $| $&u
+R<?> $* $| <road>	$: <?> <$&f> $1 $| $&u
+R<?> $* $| <$*>		$@ $1
+R<?> <$&n> $* $| $*	$: <ours> $1 $| $>DanelawAskGate $2	our own bounce, whose status is the failure's
+R<?> <$*> $* $| $*	$@ $2				the recipients are enough
+R<ours> $* $| <hold> <> <> <> <> <> $*	$#error $@ 4.7.5 $: "451 " $2
+R<ours> $* $| $*	$@ $1
 R<mandatory> $* $| <pass>	$@ $1 $(macro {DanelawPassed} $@ <$&u> <$&i> <$&{server_name}> <$&{server_addr}> <$&{cert_fp}> $)
 R<mandatory> $* $| <bounce> $*	$@ $1			the recipient says it
 R<mandatory> NONE $| <hold> $*	$: <> <> NONE $| <hold> $1	no TLS: if the access map wants none, a bounce

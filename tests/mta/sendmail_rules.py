@@ -1,7 +1,9 @@
 """Sendmail: the rules, with a map server that fails in every way."""
 
 import contextlib
+import itertools
 import os
+import uuid
 
 import fakemap
 import letters
@@ -224,6 +226,20 @@ def sendmail_early(lab, book):
             expect_fate(lab, lax, "delivered")
 
 
+def bounce(lab, recipient, nobody="nobody-here@sender.example", options=()):
+    """Sendmail itself returns a message to the recipient, in the process in which it failed."""
+    sender = f"b{uuid.uuid4().hex}-{recipient}"
+    number, message = new_message(sender=sender)
+    lab.mta.inject(sender, [nobody], message, options=["-Am", *options])
+    letter = letters.Letter("bounce", "", sender, number)
+    sendmail_ways.settle(lab, [letter])
+    return letter
+
+
+def bounce_in_queue_run(lab, recipient):
+    return bounce(lab, recipient, "nobody@good201.example", ["-odq"])
+
+
 @sendmail_chapter
 def sendmail_company(lab, book):
     """a message with several recipients: each has its own fate"""
@@ -235,6 +251,11 @@ def sendmail_company(lab, book):
                 expect_fate(lab, bounced, "bounced")
                 expect_waiting(lab, waiting)
         server.answers["gate"] = "OK " + REASON
+        for domain, way in itertools.product((STRICT, LAX), (bounce, bounce_in_queue_run)):
+            with book.test(f"{way.__name__}, made by Sendmail itself, and the gate holds it for {domain}: it waits"):
+                letter = way(lab, f"u@{domain}")
+                expect(not letter.copies(lab) and letter.fate(lab) != "bounced", letter.story(lab))
+                expect([e for e in lab.mta.queue() if letter.recipient in e[1]], "not in the queue", letter.story(lab))
         lab.mta.empty_queue()
         with book.test("strange local parts: nothing leaks"):
             for local in ('"a(b"', '"<"', '"a b"', "a\\(b", '"a@b"', "x+y", "a%b.example", "!a", '"\\""'):
