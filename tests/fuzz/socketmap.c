@@ -11,70 +11,20 @@
 #include "base/netstring.h"
 #include "server/sendmail.h"
 #include "server/socketmap.h"
+#include "wire.h"
 
 #include <event2/buffer.h>
 #include <event2/bufferevent.h>
-#include <event2/event.h>
-#include <event2/listener.h>
 #include <string.h>
 
 enum { REQUEST_MAX = 10000, REPLY_MAX = 20100, WAITING = 64, LATE = 1, LEAVES = 2, IMPATIENT = 4 };
 
 static struct settings settings = { .maps = { .clients = 2 } };
-static struct event_base *loop;
 static struct socketmap *map;
-static struct bufferevent *ours;        /* our end of the wire */
-static struct {
-    evconnlistener_cb arrive;
-    void *self;
-} listener;
+static struct bufferevent *wire;
 static uint8_t mood;                    /* of the engine: bits as above, the rest which answer */
 static struct pending *waiting[WAITING];
 static size_t waiting_count;
-
-/* libevent, as far as it would open a socket */
-
-struct evconnlistener *evconnlistener_new(struct event_base *base, evconnlistener_cb arrive, void *self, unsigned flags, int backlog,
-                                          evutil_socket_t socket)
-{
-    (void)flags, (void)backlog, (void)socket;
-    must(base == loop);
-    listener.arrive = arrive;
-    listener.self = self;
-    return (struct evconnlistener *)&listener;
-}
-
-void evconnlistener_set_error_cb(struct evconnlistener *l, evconnlistener_errorcb on_error)
-{
-    must(l == (struct evconnlistener *)&listener && on_error != NULL);
-}
-
-struct event_base *evconnlistener_get_base(struct evconnlistener *l)
-{
-    must(l == (struct evconnlistener *)&listener);
-    return loop;
-}
-
-int evconnlistener_enable(struct evconnlistener *l)
-{
-    return l == (struct evconnlistener *)&listener ? 0 : -1;
-}
-
-int evconnlistener_disable(struct evconnlistener *l)
-{
-    return l == (struct evconnlistener *)&listener ? 0 : -1;
-}
-
-struct bufferevent *bufferevent_socket_new(struct event_base *base, evutil_socket_t socket, int options)
-{
-    struct bufferevent *pair[2];
-
-    (void)socket;
-    must(bufferevent_pair_new(base, options, pair) == 0);
-    ours = pair[1];
-    bufferevent_enable(ours, EV_READ | EV_WRITE);
-    return pair[0];
-}
 
 /* The engine */
 
@@ -122,14 +72,6 @@ void engine_explain(struct engine *e, const struct address *to, struct text *ret
 
 /* The client */
 
-static void run(void)
-{
-    int i;
-
-    for (i = 0; i < 3; i++)
-        event_base_loop(loop, EVLOOP_NONBLOCK);
-}
-
 static void answer_late(void)
 {
     size_t count = waiting_count, i;
@@ -142,10 +84,10 @@ static void answer_late(void)
 /* Until nothing moves any more. */
 static void settle(void)
 {
-    run();
+    wire_run();
     while (waiting_count > 0) {
         answer_late();
-        run();
+        wire_run();
     }
 }
 
@@ -186,7 +128,7 @@ static void check(const char *bytes, size_t length)
 {
     static char request[REQUEST_MAX + 1], reply[REPLY_MAX + 1];
     enum netstring_state state = NETSTRING_PARTIAL;
-    struct evbuffer *in = bufferevent_get_input(ours);
+    struct evbuffer *in = bufferevent_get_input(wire);
     size_t payload, used;
     const char *at;
 
@@ -200,29 +142,20 @@ static void check(const char *bytes, size_t length)
         state = NETSTRING_PARTIAL;
     }
     must(!take_reply(in, reply));
-    must((bufferevent_pair_get_partner(ours) == NULL) == (state == NETSTRING_BROKEN));
+    must(wire_is_cut(wire) == (state == NETSTRING_BROKEN));
 }
 
 static void say(const struct feed *f, size_t piece)
 {
     const uint8_t *at = f->at;
 
-    while (at < f->end && bufferevent_pair_get_partner(ours) != NULL) {
+    while (at < f->end && !wire_is_cut(wire)) {
         size_t left = (size_t)(f->end - at), now = piece == 0 || piece > left ? left : piece;
 
-        bufferevent_write(ours, at, now);
+        bufferevent_write(wire, at, now);
         at += now;
-        run();
+        wire_run();
     }
-}
-
-static void leave(void)
-{
-    bufferevent_flush(ours, EV_WRITE, BEV_FINISHED);
-    run();
-    bufferevent_free(ours);
-    settle();
-    must(socketmap_clients(map) == 0);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t length)
@@ -230,20 +163,21 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t length)
     struct feed f = { bytes, bytes + length };
     size_t piece = feed_octet(&f);
 
-    if (loop == NULL) {
+    if (map == NULL) {
         log_set_level(LOG_LEVEL_ERROR);
-        loop = event_base_new();
-        map = socketmap_open(loop, -1, &settings, NULL);
+        map = socketmap_open(wire_loop(), -1, &settings, NULL);
     }
     mood = feed_octet(&f);
     settings.maps.budget = (mood & IMPATIENT) != 0 ? 0 : 3600;
-    listener.arrive((struct evconnlistener *)&listener, -1, NULL, 0, listener.self);
+    wire = wire_connect();
     must(socketmap_clients(map) == 1);
     say(&f, piece);
     if ((mood & LEAVES) == 0) {
         settle();
         check((const char *)f.at, (size_t)(f.end - f.at));
     }
-    leave();
+    wire_leave(wire);
+    settle();
+    must(socketmap_clients(map) == 0);
     return 0;
 }
