@@ -17,6 +17,7 @@ import command                  # noqa: F401
 import doctor                   # noqa: F401
 import probe                    # noqa: F401
 import load                     # noqa: F401
+import limits                   # noqa: F401
 import life                     # noqa: F401
 import storms                   # noqa: F401
 import sendmail_states          # noqa: F401
