@@ -3,8 +3,10 @@
 #include "cli/cli.h"
 #include "cli/finding.h"
 #include "cli/output.h"
+#include "cli/user.h"
 
 #include <string.h>
+#include <unistd.h>
 
 /* More chains than these would only repeat what the first ones say. */
 enum { CLIMBS_MAX = 8 };
@@ -313,6 +315,13 @@ static int check_all(struct check *k)
     return worst;
 }
 
+/* As the daemon's user: neither what is in its folder nor what strangers answer is anything for root to read. */
+static bool know_overrides(struct configuration *conf, struct fault *why)
+{
+    return (access(conf->settings.store.directory, F_OK) != 0 || user_become(&conf->settings, why)) &&
+           cli_add_overrides(conf, why);
+}
+
 int cli_check(const struct cli *c)
 {
     struct check k = { .cli = c };
@@ -323,7 +332,7 @@ int cli_check(const struct cli *c)
     if (!cli_load(c, true, &conf, &exit))
         return exit;
     k.conf = conf;
-    if (!cli_add_overrides(conf, &why))
+    if (!know_overrides(conf, &why))
         cli_remark("going by the configuration, without overrides: %s", why.text);
     if (c->from != NULL)
         address_parse(c->from, &k.from);

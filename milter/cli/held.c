@@ -3,11 +3,13 @@
 #include "cli/cli.h"
 #include "cli/daemon.h"
 #include "cli/output.h"
+#include "cli/user.h"
 #include "store/holds.h"
 
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 /* What is held, gathered to be sorted. */
 struct list {
@@ -82,6 +84,13 @@ static void gather_row(void *self, const struct held *held)
     json_array_append_new(((struct list *)self)->items, item);
 }
 
+/* As the daemon's user: what is in its folder is nothing that root should read. */
+static bool read_store(const struct settings *set, struct list *list, struct fault *why)
+{
+    return (access(set->store.directory, F_OK) != 0 || user_become(set, why)) &&
+           holds_peek(set->store.directory, (int64_t)clock_wall(), gather_row, list, why);
+}
+
 /* down: how the daemon could not be reached. */
 static int list_store(const struct cli *c, struct list *list, int down)
 {
@@ -94,7 +103,7 @@ static int list_store(const struct cli *c, struct list *list, int down)
 
     if (!cli_load(c, true, &config, &exit))
         return exit;
-    good = holds_peek(config->settings.store.directory, (int64_t)clock_wall(), gather_row, list, &why);
+    good = read_store(&config->settings, list, &why);
     if (good)
         cli_remark("this is what the daemon has left in %s", config->settings.store.directory);
     config_free(config);
