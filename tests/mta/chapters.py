@@ -26,4 +26,5 @@ import sendmail_roads           # noqa: F401
 import sendmail_rules           # noqa: F401
 import sendmail_tables          # noqa: F401
 import sendmail_doctor          # noqa: F401
+import sendmail_leak            # noqa: F401
 import unlucky                  # noqa: F401

@@ -23,6 +23,7 @@ LOCAL, BOX = "sender.example", "bo@sender.example"
 HOME = sendmail.OURS + "/home"
 FILTER = sendmail.BIN + "/again"        # a content filter: sends on what it reads to its argument
 TEN_MINUTES = 600                       # older than what is the milter's business alone: route itself holds it
+RETURNED = ()                           # no way returns what another would hold
 PAST_THE_MILTER = {"sendmail -Am", "queue run", "old queue file", "ETRN"}
 
 
