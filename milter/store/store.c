@@ -18,6 +18,7 @@
 #include "base/memory.h"
 #include "base/thread.h"
 #include "store/file.h"
+#include "store/reading.h"
 #include "store/writer.h"
 
 enum {
@@ -573,22 +574,6 @@ void store_watch(struct store *s, struct store_watcher *w)
 
 /* Reading */
 
-static int read_rows(sqlite3 *db, struct store_query *q)
-{
-    sqlite3_stmt *statement = NULL;
-    int code = sqlite3_prepare_v2(db, q->sql, -1, &statement, NULL);
-
-    if (code == SQLITE_OK && q->bind != NULL)
-        q->bind(q, statement);
-    while (code == SQLITE_OK || code == SQLITE_ROW) {
-        code = sqlite3_step(statement);
-        if (code == SQLITE_ROW && !q->row(q, statement))
-            code = SQLITE_DONE;
-    }
-    sqlite3_finalize(statement);
-    return code;
-}
-
 /* Lets the writer see to it. */
 static void suspect(struct store *s)
 {
@@ -598,34 +583,12 @@ static void suspect(struct store *s)
     mutex_unlock(&s->lock);
 }
 
-/* SQLITE_DONE: all was read. */
-static int read_file(const char *directory, struct store_query *q, bool *ret_frozen, struct fault *why)
-{
-    sqlite3 *db = NULL;
-    int code = file_open_to_read(directory, &db, ret_frozen, why);
-
-    if (code != SQLITE_OK)
-        return code;
-    code = read_rows(db, q);
-    if (code != SQLITE_DONE)
-        fault_set(why, "%s/danelaw.db: %s", directory, sqlite3_errmsg(db));
-    sqlite3_close_v2(db);
-    return code;
-}
-
 bool store_read(struct store *s, struct store_query *q, struct fault *why)
 {
     bool frozen = false;
-    int code = read_file(s->directory, q, &frozen, why);
+    int code = reading_do(s->directory, q, &frozen, why);
 
     if (file_broken(code) && !frozen)
         suspect(s);
     return code == SQLITE_DONE;
-}
-
-bool store_peek(const char *directory, struct store_query *q, struct fault *why)
-{
-    bool frozen;
-
-    return read_file(directory, q, &frozen, why) == SQLITE_DONE;
 }
