@@ -10,35 +10,21 @@
 #include "store/policies.h"
 
 #include "base/clock.h"
-#include "base/hash.h"
 #include "base/log.h"
 #include "base/memory.h"
 #include "base/thread.h"
-#include "store/rows.h"
+#include "store/policy_table.h"
 
 #include <string.h>
 
-enum {
-    PURGE_EVERY = 60 * 60,                  /* s */
-    OCTETS_EACH = 4096,                     /* for each of `entries`, on the average; most policies have 300 */
-};
-
-struct entry {
-    struct entry *next;
-    uint64_t hash;
-    struct row row;
-    bool queued;
-};
+enum { PURGE_EVERY = 60 * 60 };            /* s */
 
 struct policies {
     struct store *store;
     atomic_uint users;                      /* the owner, its watcher, and each job */
     struct store_watcher watcher;
-    size_t most;                            /* entries; frozen */
     struct mutex lock;
-    struct entry **buckets GUARDED_BY(lock);
-    size_t room GUARDED_BY(lock), used GUARDED_BY(lock);
-    uint64_t octets GUARDED_BY(lock);       /* what the entries take */
+    struct policy_table table GUARDED_BY(lock);
     int64_t purge_at GUARDED_BY(lock);
     bool loaded GUARDED_BY(lock);           /* the store's rows are in memory */
 };
@@ -49,62 +35,13 @@ static struct policies *ref(struct policies *p)
     return p;
 }
 
-static void entry_free(struct entry *e)
-{
-    row_done(&e->row);
-    free(e);
-}
-
 static void unref(struct policies *p) UNCHECKED                /* nobody else is left */
 {
-    struct entry *e, *next;
-    size_t i;
-
     if (atomic_fetch_sub_explicit(&p->users, 1, memory_order_acq_rel) != 1)
         return;
-    for (i = 0; i < p->room; i++) {
-        for (e = p->buckets[i]; e != NULL; e = next) {
-            next = e->next;
-            entry_free(e);
-        }
-    }
-    free(p->buckets);
+    policy_table_done(&p->table);
     mutex_done(&p->lock);
     free(p);
-}
-
-/* The table */
-
-static uint64_t hash_of(const struct domain *d)
-{
-    return hash_bytes(d->name, d->length);
-}
-
-static struct entry **find_locked(struct policies *p, const struct domain *domain, uint64_t hash) HOLDING(p->lock)
-{
-    struct entry **at = &p->buckets[hash & (p->room - 1)];
-
-    while (*at != NULL && ((*at)->hash != hash || !domain_equal(&(*at)->row.domain, domain)))
-        at = &(*at)->next;
-    return at;
-}
-
-static void grow_locked(struct policies *p) HOLDING(p->lock)
-{
-    size_t room = p->room == 0 ? 64 : p->room * 2, i;
-    struct entry **buckets = mem_array(room, sizeof(struct entry *));
-    struct entry *e, *next;
-
-    for (i = 0; i < p->room; i++) {
-        for (e = p->buckets[i]; e != NULL; e = next) {
-            next = e->next;
-            e->next = buckets[e->hash & (room - 1)];
-            buckets[e->hash & (room - 1)] = e;
-        }
-    }
-    free(p->buckets);
-    p->buckets = buckets;
-    p->room = room;
 }
 
 static struct kept_policy share(const struct kept_policy *kept)
@@ -113,81 +50,6 @@ static struct kept_policy share(const struct kept_policy *kept)
 
     sts_policy_ref(copy.policy);
     return copy;
-}
-
-/* About what the entry takes: itself, the body, and the list of names that was made of it. */
-static uint64_t octets_of(const struct entry *e)
-{
-    return sizeof(*e) + sizeof(struct sts_policy) + 2 * e->row.length + e->row.kept.policy->mx_count * sizeof(char *);
-}
-
-static struct entry *cut_locked(struct policies *p, struct entry **at) HOLDING(p->lock)
-{
-    struct entry *e = *at;
-
-    *at = e->next;
-    p->used--;
-    p->octets -= octets_of(e);
-    return e;
-}
-
-/* Puts in an entry, and gives the one that it replaces, or NULL. */
-static struct entry *place_locked(struct policies *p, struct entry *e) HOLDING(p->lock)
-{
-    struct entry **at, *old = NULL;
-
-    if (p->used >= p->room)
-        grow_locked(p);
-    at = find_locked(p, &e->row.domain, e->hash);
-    if (*at != NULL) {
-        old = cut_locked(p, at);
-        e->queued = old->queued;
-    }
-    e->next = *at;
-    *at = e;
-    p->used++;
-    p->octets += octets_of(e);
-    return old;
-}
-
-/* The one to give way: the fattest where octets are short (so that nobody crowds out others by size), else the one that
-   expires first, but never the newcomer. */
-static struct entry **victim_locked(struct policies *p, const struct entry *newcomer, bool fattest) HOLDING(p->lock)
-{
-    struct entry **at, **found = NULL;
-    size_t i;
-
-    for (i = 0; i < p->room; i++) {
-        for (at = &p->buckets[i]; *at != NULL; at = &(*at)->next) {
-            if (*at == newcomer)
-                continue;
-            if (found == NULL || (fattest ? (*at)->row.length > (*found)->row.length
-                                          : (*at)->row.kept.expires_at < (*found)->row.kept.expires_at))
-                found = at;
-        }
-    }
-    return found;
-}
-
-/* Takes out one that must give way, or gives NULL. */
-static struct entry *make_room_locked(struct policies *p, const struct entry *newcomer) HOLDING(p->lock)
-{
-    bool fat = p->octets > (uint64_t)p->most * OCTETS_EACH;
-    struct entry **at;
-
-    if (p->used <= p->most && !fat)
-        return NULL;
-    at = victim_locked(p, newcomer, p->used <= p->most);
-    return at == NULL ? NULL : cut_locked(p, at);
-}
-
-static struct entry *entry_new(struct row row)
-{
-    struct entry *e = mem_zero(sizeof(*e));
-
-    e->hash = hash_of(&row.domain);
-    e->row = row;
-    return e;
 }
 
 /* Writing */
@@ -221,10 +83,10 @@ static void push(struct policies *p, struct job job, bool (*run)(struct store_jo
 /* What is to be written; row_done() ends it. false: the domain has none. */
 static bool snapshot(struct policies *p, const struct domain *domain, struct row *ret)
 {
-    struct entry *e;
+    struct policy_entry *e;
 
     mutex_lock(&p->lock);
-    e = *find_locked(p, domain, hash_of(domain));
+    e = *policy_table_find(&p->table, domain);
     if (e != NULL) {
         *ret = row_copy(&e->row);
         e->queued = false;
@@ -267,13 +129,13 @@ static bool run_purge(struct store_job *self, struct writer *w)
 static struct domain *names(struct policies *p, size_t *ret_count)
 {
     struct domain *list;
-    struct entry *e;
+    struct policy_entry *e;
     size_t i, n = 0;
 
     mutex_lock(&p->lock);
-    list = mem_array(p->used + 1, sizeof(*list));
-    for (i = 0; i < p->room; i++) {
-        for (e = p->buckets[i]; e != NULL; e = e->next)
+    list = mem_array(p->table.used + 1, sizeof(*list));
+    for (i = 0; i < p->table.room; i++) {
+        for (e = p->table.buckets[i]; e != NULL; e = e->next)
             list[n++] = e->row.domain;
     }
     mutex_unlock(&p->lock);
@@ -305,14 +167,14 @@ struct loading {
 };
 
 /* What memory has is newer. false: e is not needed. */
-static bool adopt(struct policies *p, struct entry *e)
+static bool adopt(struct policies *p, struct policy_entry *e)
 {
     bool wanted;
 
     mutex_lock(&p->lock);
-    wanted = p->used < p->most && *find_locked(p, &e->row.domain, e->hash) == NULL;
+    wanted = p->table.used < p->table.most && *policy_table_find(&p->table, &e->row.domain) == NULL;
     if (wanted)
-        place_locked(p, e);
+        policy_table_place(&p->table, e);
     mutex_unlock(&p->lock);
     return wanted;
 }
@@ -321,12 +183,12 @@ static void load_row(void *self, struct row row)
 {
     struct loading *l = self;
     struct domain domain = row.domain;
-    struct entry *e = entry_new(row);
+    struct policy_entry *e = policy_entry_new(row);
 
     if (adopt(l->p, e)) {
         l->count++;
     } else {
-        entry_free(e);
+        policy_entry_free(e);
         push_sync(l->p, &domain);           /* past the limit, or memory knows better */
     }
 }
@@ -385,11 +247,10 @@ struct policies *policies_open(struct store *store, size_t entries, int64_t now)
     struct policies *p = mem_zero(sizeof(*p));
 
     p->store = store;
-    p->most = entries;
     atomic_init(&p->users, 1);
     mutex_init(&p->lock);
     mutex_lock(&p->lock);
-    grow_locked(p);
+    policy_table_init(&p->table, entries);
     mutex_unlock(&p->lock);
     p->watcher.renewed = renewed;
     p->watcher.gone = gone;
@@ -408,12 +269,11 @@ void policies_close(struct policies *p)
 
 bool policies_get(struct policies *p, const struct domain *domain, int64_t now, struct kept_policy *ret)
 {
-    uint64_t hash = hash_of(domain);
-    struct entry *e;
+    struct policy_entry *e;
     bool found;
 
     mutex_lock(&p->lock);
-    e = *find_locked(p, domain, hash);
+    e = *policy_table_find(&p->table, domain);
     found = e != NULL && e->row.kept.expires_at > now;
     if (found)
         *ret = share(&e->row.kept);
@@ -422,14 +282,14 @@ bool policies_get(struct policies *p, const struct domain *domain, int64_t now, 
 }
 
 /* Lets those go that were crowded out, each with its row. */
-static void forget(struct policies *p, struct entry *e)
+static void forget(struct policies *p, struct policy_entry *e)
 {
-    struct entry *next;
+    struct policy_entry *next;
 
     for (; e != NULL; e = next) {
         next = e->next;
         push_sync(p, &e->row.domain);
-        entry_free(e);
+        policy_entry_free(e);
     }
 }
 
@@ -447,7 +307,7 @@ static void purge_if_due(struct policies *p, int64_t now)
 bool policies_put(struct policies *p, const struct domain *domain, const char *id, struct sts_policy *policy,
                   const char *body, size_t length, int64_t now)
 {
-    struct entry *e, *old, *victim, *victims = NULL;
+    struct policy_entry *e, *old, *victim, *victims = NULL;
     bool push_it;
 
     if (policy->max_age == 0) {
@@ -455,20 +315,20 @@ bool policies_put(struct policies *p, const struct domain *domain, const char *i
         return false;
     }
     purge_if_due(p, now);
-    e = entry_new(row_new(domain, id, policy, body, length));
+    e = policy_entry_new(row_new(domain, id, policy, body, length));
     e->row.kept.fetched_at = e->row.kept.checked_at = now;
     e->row.kept.expires_at = now + policy->max_age;
     mutex_lock(&p->lock);
-    old = place_locked(p, e);
+    old = policy_table_place(&p->table, e);
     push_it = !e->queued;
     e->queued = true;
-    while ((victim = make_room_locked(p, e)) != NULL) {
+    while ((victim = policy_table_crowd_out(&p->table, e)) != NULL) {
         victim->next = victims;
         victims = victim;
     }
     mutex_unlock(&p->lock);
     if (old != NULL)
-        entry_free(old);
+        policy_entry_free(old);
     if (push_it)
         push_sync(p, domain);
     forget(p, victims);
@@ -477,12 +337,11 @@ bool policies_put(struct policies *p, const struct domain *domain, const char *i
 
 bool policies_touch(struct policies *p, const struct domain *domain, int64_t now)
 {
-    uint64_t hash = hash_of(domain);
     bool found, push_it = false;
-    struct entry *e;
+    struct policy_entry *e;
 
     mutex_lock(&p->lock);
-    e = *find_locked(p, domain, hash);
+    e = *policy_table_find(&p->table, domain);
     found = e != NULL && e->row.kept.expires_at > now;
     if (found) {
         e->row.kept.fetched_at = e->row.kept.checked_at = now;
@@ -498,11 +357,10 @@ bool policies_touch(struct policies *p, const struct domain *domain, int64_t now
 
 void policies_checked(struct policies *p, const struct domain *domain, int64_t now)
 {
-    uint64_t hash = hash_of(domain);
-    struct entry *e;
+    struct policy_entry *e;
 
     mutex_lock(&p->lock);
-    e = *find_locked(p, domain, hash);
+    e = *policy_table_find(&p->table, domain);
     if (e != NULL)
         e->row.kept.checked_at = now;
     mutex_unlock(&p->lock);
@@ -510,41 +368,40 @@ void policies_checked(struct policies *p, const struct domain *domain, int64_t n
 
 bool policies_drop(struct policies *p, const struct domain *domain)
 {
-    uint64_t hash = hash_of(domain);
-    struct entry **at, *e = NULL;
+    struct policy_entry **at, *e = NULL;
 
     mutex_lock(&p->lock);
-    at = find_locked(p, domain, hash);
+    at = policy_table_find(&p->table, domain);
     if (*at != NULL)
-        e = cut_locked(p, at);
+        e = policy_table_cut(&p->table, at);
     mutex_unlock(&p->lock);
     if (e == NULL)
         return false;
     push_sync(p, domain);
-    entry_free(e);
+    policy_entry_free(e);
     return true;
 }
 
 void policies_purge(struct policies *p, int64_t now)
 {
-    struct entry **at, *e, *expired = NULL;
+    struct policy_entry **at, *e, *expired = NULL;
     size_t i;
 
     mutex_lock(&p->lock);
     p->purge_at = now + PURGE_EVERY;
-    for (i = 0; i < p->room; i++) {
-        for (at = &p->buckets[i]; *at != NULL;) {
+    for (i = 0; i < p->table.room; i++) {
+        for (at = &p->table.buckets[i]; *at != NULL;) {
             if ((*at)->row.kept.expires_at > now) {
                 at = &(*at)->next;
                 continue;
             }
-            e = cut_locked(p, at);
+            e = policy_table_cut(&p->table, at);
             e->next = expired;
             expired = e;
         }
     }
     mutex_unlock(&p->lock);
-    for (; (e = expired) != NULL; entry_free(e))
+    for (; (e = expired) != NULL; policy_entry_free(e))
         expired = e->next;
     push(p, (struct job){ .job.dispensable = true, .now = now }, run_purge);
 }
@@ -565,13 +422,13 @@ static int by_name(const void *a, const void *b)
 static struct listed *list(struct policies *p, int64_t now, size_t *ret_count)
 {
     struct listed *all;
-    struct entry *e;
+    struct policy_entry *e;
     size_t i, n = 0;
 
     mutex_lock(&p->lock);
-    all = mem_array(p->used + 1, sizeof(*all));
-    for (i = 0; i < p->room; i++) {
-        for (e = p->buckets[i]; e != NULL; e = e->next) {
+    all = mem_array(p->table.used + 1, sizeof(*all));
+    for (i = 0; i < p->table.room; i++) {
+        for (e = p->table.buckets[i]; e != NULL; e = e->next) {
             if (e->row.kept.expires_at > now)
                 all[n++] = (struct listed){ e->row.domain, share(&e->row.kept) };
         }
@@ -601,7 +458,7 @@ size_t policies_count(struct policies *p)
     size_t count;
 
     mutex_lock(&p->lock);
-    count = p->used;
+    count = p->table.used;
     mutex_unlock(&p->lock);
     return count;
 }
