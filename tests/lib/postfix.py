@@ -269,12 +269,12 @@ class MailLog(maillog.GrowingLog):
                 self.by_id[words[2]].add(words[1])
         quality = self.TLS.match(text)
         if quality:
-            self.tls[pid] = (quality[1], quality[2])
+            self.tls[pid] = (quality[1], quality[2].lower())       # as some resolver or other spells it
         fate = self.FATE.match(text)
         if fate:
             queue_id, to, relay, dsn, status, why = fate.groups()
             seen, at = self.tls.get(pid, (None, None))
-            tls = seen if at == relay.rpartition(":")[0] else None      # "host[address]:25"
+            tls = seen if at == relay.rpartition(":")[0].lower() else None      # "host[address]:25"
             entry = maillog.Delivery(time.time(), service, pid, queue_id, to, relay, dsn, status, why, tls)
             self.deliveries.append(entry)
             self.by_queue_id[queue_id].append(entry)

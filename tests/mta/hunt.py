@@ -10,13 +10,15 @@ A kit is the half of the hunt that knows one MTA (hunt_postfix, hunt_sendmail), 
     NAME                        "postfix" or "sendmail"
     WAYS                        {name: function(lab, recipient, sender) -> letters.Letter}
     MIXED                       {name: function(lab, recipients, sender) -> [letters.Letter]}: one message to all of them
-    prepare(lab)                once, before the first failure
+    prepare(lab, partners)      once, before the first failure
     set_up(lab, connectors, groups)     the MTA and danelawd with these; an empty queue
     waiting(lab)                {(queue id, recipient in lower case)} of all that waits in a queue
     rouse(lab, letters)         about every two seconds while a failure lasts: for an MTA that needs to be told
     push(lab, letters)          the same when all is well again: another attempt, now
     vouched(lab, delivery)      whether this delivery to a partner with a requirement went over a road that vouches for it
     may_wait(failure, letter)   whether the MTA may shut out or hold unrelated mail while this failure lasts
+    fits(way, partner)          whether there is such a way to this partner
+    RETURNED                    the names of ways whose mail may be returned to its sender, whomever it is for
 """
 
 import collections
@@ -24,6 +26,7 @@ import dataclasses
 import itertools
 import random
 import time
+import unicodedata
 
 import connectors
 import letters
@@ -56,6 +59,7 @@ def mandatory(domain, **more):
 
 PARTNERS = (
     Partner("good", "good311.example", SAFE, mandatory("good311.example"), ("mx.good311.example",)),
+    Partner("hunted", "hunted.example", SAFE, mandatory("hunted.example"), ("mx.hunted.example",)),
     Partner("partial", "firsttlsa.example", SAFE, mandatory("firsttlsa.example"), ("mx1.firsttlsa.example",)),
     Partner("no DANE", "unsigned.example", NEVER, mandatory("unsigned.example")),
     Partner("bogus", "bogus.example", NEVER, mandatory("bogus.example")),
@@ -85,12 +89,13 @@ class Shot:
     partner: Partner
     way: str
     letter: letters.Letter
+    returned: bool = False              # it may be returned to its sender, whomever it is for
 
     @property
     def rule(self):
         """A connector with senders says nothing of other senders' mail, which may also fare as strictly."""
         scope = (BY_DOMAIN[self.partner.domain].connector or {}).get("senders")
-        return MAY if scope and self.letter.sender not in scope else self.partner.rule
+        return MAY if self.returned or scope and self.letter.sender not in scope else self.partner.rule
 
     @property
     def accepted(self):
@@ -146,32 +151,42 @@ class Hunt:
         self.partners, self.ways, self.mixed = partners, ways, mixed
         self.ledger = Ledger(lab)
         self.shots = []
+        self.times = [time.monotonic()]
 
     def run(self):
         self.kit.set_up(self.lab, CONNECTORS, self.failure.groups(self.lab))
         self.failure.warm(self.lab, [p for p in self.partners if p.connector is not None])
         self.failure.begin(self.lab)
+        self.lap()
         try:
             self.shoot()
+            self.lap()
             self.watch()
+            self.lap()
             undisturbed = [s for s in self.shots if s.rule == FREE and not self.kit.may_wait(self.failure, s.letter)]
             disturbed = [s for s in undisturbed if not self.copies(s)]
         finally:
             self.failure.end(self.lab)
         self.bring_home()
+        self.lap()
         return disturbed
+
+    def lap(self):
+        self.times.append(time.monotonic())
 
     # --- while it lasts
 
     def shoot(self):
         """All letters at once, in an order of the failure's own luck."""
         numbers = itertools.count(1)
-        jobs = [(p, name, way) for p in self.partners for name, way in self.ways.items()]
+        jobs = [(p, name, way) for p in self.partners for name, way in self.ways.items() if self.kit.fits(name, p)]
         self.failure.rng.shuffle(jobs)
+        del jobs[len(jobs) // self.failure.share:]
 
         def one(_, job):
             partner, name, way = job
-            return [Shot(partner, name, way(self.lab, address(partner, next(numbers)), partner.sender))]
+            letter = way(self.lab, address(partner, next(numbers)), partner.sender)
+            return [Shot(partner, name, letter, name in self.kit.RETURNED)]
 
         def all_at_once(_, job):
             name, way = job
@@ -218,7 +233,7 @@ class Hunt:
         found = [f"{entry['id']} to {recipient} at {entry['host']} tls={entry['tls']}"
                  for entry in self.ledger.since() for recipient in entry["recipients"] if self.is_leak(entry, recipient)]
         for shot in self.shots:
-            if shot.rule == SAFE and self.partner_counts(shot.partner):
+            if shot.partner.rule == SAFE and self.partner_counts(shot.partner):
                 found += [shot.letter.story(self.lab) for event in shot.letter.events(self.lab)
                           if event.status == "sent" and not self.kit.vouched(self.lab, event)]
         return found
@@ -227,7 +242,7 @@ class Hunt:
         return partner.name not in self.failure.exempt
 
     def is_leak(self, entry, recipient):
-        partner = BY_DOMAIN.get(recipient.rpartition("@")[2].lower().rstrip("."))
+        partner = BY_DOMAIN.get(unicodedata.normalize("NFKC", recipient.rpartition("@")[2]).lower().rstrip("."))
         if partner is None or not self.partner_counts(partner):
             return False
         if partner.rule == NEVER:
@@ -260,7 +275,7 @@ def address(partner, number):
 def hunt(lab, book, failures, kit, seed, partners=PARTNERS, ways=None, mixed=None):
     """Each failure by name; four tests for each."""
     ways, mixed = kit.WAYS if ways is None else ways, kit.MIXED if mixed is None else mixed
-    kit.prepare(lab)
+    kit.prepare(lab, partners)
     tally = Tally()
     for name in failures:
         failure = FAILURES[name](random.Random(f"{seed} {name}"))
@@ -269,7 +284,7 @@ def hunt(lab, book, failures, kit, seed, partners=PARTNERS, ways=None, mixed=Non
 
 
 def hunt_one(lab, book, chase):
-    name, started = chase.failure.name, time.monotonic()
+    name = chase.failure.name
     disturbed = chase.run()
     found = {"unauthenticated": chase.unauthenticated(), "lost": chase.lost(), "twice": chase.twice(),
              "disturbed": disturbed}
@@ -280,7 +295,8 @@ def hunt_one(lab, book, chase):
     with book.test(f"{name}, afterwards: what may go has gone"):
         tell(lab, stuck, "still waiting")
     tally = Tally(len(chase.shots), *(len(finds) for finds in found.values()))
-    print(f"  {name}: {tally.combinations} combinations: {tally} ({time.monotonic() - started:.0f} s)", flush=True)
+    laps = " + ".join(f"{b - a:.0f}" for a, b in itertools.pairwise(chase.times))      # set up, sent, watched, brought home
+    print(f"  {name}: {tally.combinations} combinations: {tally} ({laps} s)", flush=True)
     return tally
 
 

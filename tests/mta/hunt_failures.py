@@ -14,6 +14,7 @@ class Failure:
     shuts = ()                          # unrelated mail that it may shut out: "sendmail-smtp" where F=T speaks
     exempt = ()                         # names of partners to whom it may legitimately let mail through: say why
     patience = 60                       # seconds until nobody waits any more for mail whose road asks danelawd
+    share = 1                           # a third of the combinations, where a letter takes long: 3
     mta = ""                            # "postfix" or "sendmail" where the other has nothing that could fail so
 
     def __init__(self, rng):
@@ -59,7 +60,7 @@ class Killed(Failure):
 class Stopped(Failure):
     name, what = "stopped", "danelawd hangs (SIGSTOP)"
     shuts = ("sendmail-smtp",)
-    patience = 5
+    patience, share = 5, 3              # an MTA waits for its filter's first word, once in each session
 
     def begin(self, lab):
         lab.danelawd.signal(signal.SIGSTOP)
