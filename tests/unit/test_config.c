@@ -320,6 +320,14 @@ static void a_file_that_is_none_is_said_once(void **state)
     load_bad(NULL, "danelaw.conf: is not a regular file\n");
 }
 
+/* As a disk that fails: the first octets of our own memory are nobody's. libconfig would end the process. */
+static void a_file_that_cannot_be_read_is_said(void **state)
+{
+    (void)state;
+    assert_int_equal(symlink("/proc/self/mem", "danelaw.conf"), 0);
+    load_bad(NULL, "danelaw.conf: cannot be read: Input/output error\n");
+}
+
 static void a_file_that_anybody_may_write_to_is_refused(void **state)
 {
     (void)state;
@@ -605,6 +613,7 @@ int main(void)
         TEST(visits_come_from_an_address_and_a_name),
         TEST(authorities_for_policy_hosts_are_nobodys_to_change),
         TEST(a_file_that_is_none_is_said_once),
+        TEST(a_file_that_cannot_be_read_is_said),
         TEST(a_file_that_anybody_may_write_to_is_refused),
         TEST(a_parse_error_names_its_line),
         TEST(libconfigs_traps_are_told_apart),
