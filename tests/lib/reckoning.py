@@ -192,17 +192,19 @@ class Reckoning:
         self.own_copies = 0             # twice, by SMTP's own nature
 
     def settle(self, seconds):
-        """Flushes and sweeps until every letter has come to its end; what is held has been tried with danelawd up."""
-        deadline, flushed = time.monotonic() + seconds, 0.0
-        while True:
+        """Flushes and sweeps until every letter has come to its end, or for so long nothing more has; what is held has been
+        tried with danelawd up."""
+        left, since, flushed = len(self.storm.letters) + 1, time.monotonic(), 0.0
+        while left > 0 and time.monotonic() < since + seconds:
             if time.monotonic() > flushed + 8:
                 self.lab.postfix.flush()
                 self.lab.danelawd.cli("sweep")
                 flushed = time.monotonic()
             time.sleep(1)
             self.found = self.ends.look()
-            if not any(self._under_way(x) for x in self.storm.letters) or time.monotonic() > deadline:
-                return
+            before, left = left, sum(map(self._under_way, self.storm.letters))
+            if left < before:
+                since = time.monotonic()
 
     def _under_way(self, letter):
         found = self._of(letter)

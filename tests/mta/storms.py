@@ -41,7 +41,7 @@ def hold_out(lab, book, messages, seed, every, hold, kills=None, seconds=0):
     weather = Weather(lab, seed, every, hold, groups, kills)
     count = reckoning.Reckoning(lab, storm, weather)
     rage(storm, weather, seconds)
-    count.settle(600)
+    count.settle(storm.hold + 120)
     count.count()
     took = time.monotonic() - storm.began
     print("\n".join("  " + line for line in [*count.table(), *figures(storm, weather, count, took)]), flush=True)
