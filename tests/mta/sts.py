@@ -620,6 +620,7 @@ def sts_store_full(lab, book):
     """the disk is full: policies are kept in memory, and nothing is weakened"""
     lab.danelawd.kill()
     lab.policy_hosts.change(GOOD, dead=False)
+    os.makedirs(daemon.STORE, exist_ok=True)            # where no chapter came before
     with mounted(daemon.STORE, "1m"):
         rules(lab, pairs("kept", "keptbad", "late"))
         warm((GOOD, BAD), "postfix-mandatory")
