@@ -19,6 +19,7 @@ import probe                    # noqa: F401
 import load                     # noqa: F401
 import limits                   # noqa: F401
 import life                     # noqa: F401
+import hunt_postfix             # noqa: F401
 import storms                   # noqa: F401
 import sendmail_states          # noqa: F401
 import sendmail_ways            # noqa: F401

@@ -4,14 +4,18 @@ import itertools
 import os
 import shutil
 import subprocess
+import sys
 import uuid
 
+import hunt
 import letters
+import sites
 import sts
 from lab import Client, new_message
 from letters import CLIENT, QUEUE_CLIENT, SENDER, Letter
 from namespace import ROOT, run
 from postfix import CONFIG
+from trial import chapter
 
 NAME = "postfix"
 ROADS = ("postfix/danelaw-dane/smtp", "postfix/danelaw-sts/smtp")
@@ -230,3 +234,16 @@ def mixed_by_sendmail(lab, recipients, sender):
 
 
 MIXED = {"mixed, smtp": mixed_by_smtp, "mixed, sendmail": mixed_by_sendmail}
+
+
+# --- a part of it, for every day
+
+SHORT = ("restarted", "stop-and-go", "store-gone", "reloads", "resolver-strips", "replayed", "policy-forged", "map-garbage")
+SHORT_WAYS = ("smtp", "smtp (queue client)", "sendmail", "virtual alias", "bounce", "postsuper -r", "FILTER", "percent")
+
+
+@chapter
+def leak_short(lab, book):
+    """a part of the leak hunt: eight failures, ten ways in"""
+    with sites.site(lab, ""):
+        hunt.hunt(lab, book, SHORT, sys.modules[__name__], seed=1, ways={name: WAYS[name] for name in SHORT_WAYS})
