@@ -17,6 +17,7 @@
 enum {
     TABLES_GOOD_MS = 10 * 60 * 1000,    /* the MTA's own domains may have changed meanwhile */
     TABLES_BAD_MS = 5 * 1000,       /* somebody may have made room, or have written them by hand */
+    TABLES_LOOK_MS = 1000,              /* somebody may have put old ones in their place: mail would miss its road */
     CLOCK_LOOK_MS = 30 * 1000,          /* the wall clock may be set while an override runs */
     KEEP_MS = 2 * 1000,                 /* how long an answer waits for the store */
     EXIT_GOOD = 0, EXIT_TEMPORARY = 75, EXIT_CONFIG = 78,
@@ -49,7 +50,8 @@ struct steward {
     size_t chore_count GUARDED_BY(lock);
     struct fault tables_why GUARDED_BY(lock);
     bool tables_good GUARDED_BY(lock);
-    int64_t tables_at;                      /* steward thread only */
+    int64_t tables_at;                      /* steward thread only, as is */
+    uint64_t tables_seen;                   /* what they looked like when we had seen to them */
 };
 
 /* One log line for each line of text. */
@@ -149,6 +151,7 @@ static bool write_tables(struct steward *s, bool *ret_changed, struct fault *ret
     if (ret_why != NULL)
         *ret_why = why;
     s->tables_at = clock_ms() + (good ? TABLES_GOOD_MS : TABLES_BAD_MS);
+    s->tables_seen = tables_look(&s->config->settings);
     return good;
 }
 
@@ -372,6 +375,17 @@ static void do_chores(struct steward *s)
     }
 }
 
+/* Whether it is time to see to the tables, or somebody else has touched them. */
+static bool tables_wanted(struct steward *s)
+{
+    if (clock_ms() >= s->tables_at)
+        return true;
+    if (tables_look(&s->config->settings) == s->tables_seen)
+        return false;
+    log_warning("tables: somebody else has touched the table");
+    return true;
+}
+
 /* What time brings: overrides end. Whether the rules are others now. */
 static bool tend(struct steward *s)
 {
@@ -382,15 +396,22 @@ static bool tend(struct steward *s)
     return true;
 }
 
+static int64_t earlier(int64_t a, int64_t b)
+{
+    return a < b ? a : b;
+}
+
 static int64_t wake_at(struct steward *s)
 {
-    int64_t next = overriding_next(s->overriding), left;
+    bool is_written = strcmp(s->config->settings.tables.mta, "none") != 0;
+    int64_t next = overriding_next(s->overriding), now = clock_ms(), at = s->tables_at, left;
 
+    if (is_written)
+        at = earlier(at, now + TABLES_LOOK_MS);
     if (next == 0)
-        return s->tables_at;
+        return at;
     left = next * 1000 - clock_wall_ms();
-    left = clock_ms() + (left < 0 ? 0 : left < CLOCK_LOOK_MS ? left : CLOCK_LOOK_MS);
-    return left < s->tables_at ? left : s->tables_at;
+    return earlier(at, now + (left < 0 ? 0 : earlier(left, CLOCK_LOOK_MS)));
 }
 
 /* What there is to do besides chores. */
@@ -427,7 +448,7 @@ static void *steward_body(void *argument)
         if (wake.reload)
             do_reload(s, &wake.askers);
         do_chores(s);
-        if (tend(s) || wake.turned || clock_ms() >= s->tables_at)
+        if (tend(s) || wake.turned || tables_wanted(s))
             write_tables(s, NULL, NULL);
     }
     finish_jobs(&wake.askers, EXIT_FAILURE, "the daemon is stopping\n");

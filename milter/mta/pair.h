@@ -4,6 +4,8 @@
 #include "base/fault.h"
 #include "base/text.h"
 
+#include <stdint.h>
+
 /*
  * A generated table: its text, and the index that an MTA reads while we write. Any thread, one process at a time (a lock on
  * the folder sees to that).
@@ -26,6 +28,8 @@ enum { PAIR_BYTES_MAX = 256 * 1024 * 1024 };
 bool pair_write(const struct pair *p, bool *ret_changed, struct fault *why);
 /* Whether it is what pair_write() would make. false: it is not, or that can't be told; why says so. */
 bool pair_current(const struct pair *p, struct fault *why);
+/* What the pair's files look like from outside: another number once anybody has touched them. Costs next to nothing. */
+uint64_t pair_look(const char *folder, const char *name);
 /* Whether there is a text at all, current or not. */
 bool pair_there(const char *folder, const char *name);
 

@@ -188,6 +188,20 @@ bool tables_own_has(const struct tables_own *own, const char *domain)
     return domain_is_among(own->domains, own->count, domain);
 }
 
+uint64_t tables_look(const struct settings *set)
+{
+    const struct table_kind *kind = kind_of(set);
+    uint64_t seen;
+    struct job j;
+
+    if (kind == NULL)
+        return 0;
+    job_init(&j, kind, set);
+    seen = pair_look(j.draft.folder, kind->name);
+    job_done(&j);
+    return seen;
+}
+
 bool tables_there(const struct settings *set)
 {
     const struct table_kind *kind = kind_of(set);

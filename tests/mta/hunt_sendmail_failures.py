@@ -21,7 +21,7 @@ BABBLE = ("TEMP not now", "PERM no", "NOTFOUND ", "PERHAPS yes", "OK ", fakemap.
 # What Sendmail itself says no to, for good, where it reads a recipient's address.
 AT_THE_GATE = ('OK pass"', "OK pass <", "OK dane-required: " + "word " * 1000, "OK dane-required: " + "a." * 1000)
 ELSEWHERE = "mx.mismatch.example"       # it has TLS, and mandatory mail of its own, which it may not have
-RESOLVER = "127.0.54.253"               # one that lies to Sendmail
+RESOLVER = "127.0.54.240"               # one that lies to Sendmail
 
 
 class Sendmails(Failure):

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import shutil
 import stat
 import subprocess
 
@@ -112,6 +113,23 @@ def sendmail_map(lab, book):
             lab.danelawd.cli("mode", "Bare", "--clear")
             lab.danelawd.cli("mode", "Lax", "--clear")
             expect(reader.ask(BARE) == "mandatory" and reader.ask(LAX) == "named", dumped())
+
+
+@sendmail_chapter
+def sendmail_map_touched(lab, book):
+    """whoever touches the map is noticed, and what he did is undone"""
+    lab.rules([connectors.mandatory(LAX)])
+    old = FOLDER + "/old.db"
+    shutil.copy2(MAP + ".db", old)
+    lab.rules_keep_queue([connectors.mandatory(BARE)])
+    cut = "the map is cut off", lambda: os.truncate(MAP + ".db", 4096)
+    gone = "the map is gone", lambda: os.unlink(MAP + ".db")
+    stale = "an old map is put back", lambda: shutil.copy2(old, MAP + ".db")
+    for what, touch in (stale, cut, gone, stale):
+        touch()
+        with book.test(f"{what}: written anew by itself"):
+            wait_until(lambda: lab.danelawd.cli("tables", "--check").returncode == 0, 60, "the map to be written")
+            expect(dumped() == {BARE: "mandatory"}, dumped())
 
 
 @sendmail_chapter

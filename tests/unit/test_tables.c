@@ -238,6 +238,30 @@ static void a_spoilt_table_is_seen_and_mended(void **state)
     site_close(&s);
 }
 
+static void whoever_touches_the_table_is_noticed(void **state)
+{
+    uint64_t seen, before;
+    char index[256];
+    struct site s;
+
+    (void)state;
+    site_open(&s, "");
+    snprintf(index, sizeof(index), "%s/postfix/transport.db", s.state);
+    assert_true(tables_look(&s.settings) == 0);
+    write_well(&s, new_rules(), true);
+    before = tables_look(&s.settings);
+    write_well(&s, new_rules(), false);
+    assert_true(tables_look(&s.settings) == before);
+    site_write(&s, "state/postfix/transport.new", "leftover");
+    assert_true(tables_look(&s.settings) == before);
+    assert_int_equal(truncate(index, 4096), 0);
+    seen = tables_look(&s.settings);
+    assert_true(seen != before);
+    assert_int_equal(unlink(index), 0);
+    assert_true(tables_look(&s.settings) != seen && tables_look(&s.settings) != before);
+    site_close(&s);
+}
+
 static void leftovers_and_planted_links_do_no_harm(void **state)
 {
     AUTO(free) char *victim = NULL;
@@ -665,6 +689,7 @@ int main(void)
         cmocka_unit_test(a_site_without_postfix_tables_is_left_alone),
         cmocka_unit_test(the_type_is_postfixs_own_if_none_is_set),
         cmocka_unit_test(a_spoilt_table_is_seen_and_mended),
+        cmocka_unit_test(whoever_touches_the_table_is_noticed),
         cmocka_unit_test(leftovers_and_planted_links_do_no_harm),
         cmocka_unit_test(a_linked_folder_is_refused),
         cmocka_unit_test(writers_wait_for_each_other),
