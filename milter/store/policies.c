@@ -6,6 +6,8 @@
  *     If the store drops the job, it calls renewed(), and everything is written anew.
  *  3. Rows of a store that could not be read at start are no less true than memory: renewed() reads them before it writes.
  *  4. Only put() makes an entry give way to another.
+ *  5. An entry counts until expires_at by the wall clock, and until until_ms: whoever sets the wall clock back makes no
+ *     policy live on for longer than its max_age.
  */
 #include "store/policies.h"
 
@@ -50,6 +52,22 @@ static struct kept_policy share(const struct kept_policy *kept)
 
     sts_policy_ref(copy.policy);
     return copy;
+}
+
+/* From now on it may live for what expires_at says, but for max_age at most: a row may be from the future. */
+static void begin_life(struct policy_entry *e, int64_t now)
+{
+    int64_t left = e->row.kept.expires_at - now, most = e->row.kept.policy->max_age;
+
+    e->until_ms = clock_ms() + 1000 * (left < most ? left : most);
+}
+
+/* Seconds. Not above 0: it has expired. */
+static int64_t life_left(const struct policy_entry *e, int64_t now)
+{
+    int64_t by_wall = e->row.kept.expires_at - now, left = (e->until_ms - clock_ms() + 999) / 1000;
+
+    return by_wall < left ? by_wall : left;
 }
 
 /* Writing */
@@ -163,6 +181,7 @@ static bool run_rewrite(struct store_job *self, struct writer *w)
 
 struct loading {
     struct policies *p;
+    int64_t now;
     size_t count;
 };
 
@@ -185,6 +204,7 @@ static void load_row(void *self, struct row row)
     struct domain domain = row.domain;
     struct policy_entry *e = policy_entry_new(row);
 
+    begin_life(e, l->now);
     if (adopt(l->p, e)) {
         l->count++;
     } else {
@@ -203,7 +223,7 @@ static void drop_row(void *self, const struct domain *domain, const struct fault
 
 static void load(struct policies *p, int64_t now)
 {
-    struct loading l = { .p = p };
+    struct loading l = { .p = p, .now = now };
     int64_t start = clock_ms();
     struct fault why;
     bool loaded = rows_read(p->store, now, load_row, drop_row, &l, &why);
@@ -270,15 +290,17 @@ void policies_close(struct policies *p)
 bool policies_get(struct policies *p, const struct domain *domain, int64_t now, struct kept_policy *ret)
 {
     struct policy_entry *e;
-    bool found;
+    int64_t left;
 
     mutex_lock(&p->lock);
     e = *policy_table_find(&p->table, domain);
-    found = e != NULL && e->row.kept.expires_at > now;
-    if (found)
+    left = e == NULL ? 0 : life_left(e, now);
+    if (left > 0) {
         *ret = share(&e->row.kept);
+        ret->expires_at = now + left;
+    }
     mutex_unlock(&p->lock);
-    return found;
+    return left > 0;
 }
 
 /* Lets those go that were crowded out, each with its row. */
@@ -318,6 +340,7 @@ bool policies_put(struct policies *p, const struct domain *domain, const char *i
     e = policy_entry_new(row_new(domain, id, policy, body, length));
     e->row.kept.fetched_at = e->row.kept.checked_at = now;
     e->row.kept.expires_at = now + policy->max_age;
+    begin_life(e, now);
     mutex_lock(&p->lock);
     old = policy_table_place(&p->table, e);
     push_it = !e->queued;
@@ -342,10 +365,11 @@ bool policies_touch(struct policies *p, const struct domain *domain, int64_t now
 
     mutex_lock(&p->lock);
     e = *policy_table_find(&p->table, domain);
-    found = e != NULL && e->row.kept.expires_at > now;
+    found = e != NULL && life_left(e, now) > 0;
     if (found) {
         e->row.kept.fetched_at = e->row.kept.checked_at = now;
         e->row.kept.expires_at = now + e->row.kept.policy->max_age;
+        begin_life(e, now);
         push_it = !e->queued;
         e->queued = true;
     }
@@ -429,7 +453,7 @@ static struct listed *list(struct policies *p, int64_t now, size_t *ret_count)
     all = mem_array(p->table.used + 1, sizeof(*all));
     for (i = 0; i < p->table.room; i++) {
         for (e = p->table.buckets[i]; e != NULL; e = e->next) {
-            if (e->row.kept.expires_at > now)
+            if (life_left(e, now) > 0)
                 all[n++] = (struct listed){ e->row.domain, share(&e->row.kept) };
         }
     }

@@ -9,6 +9,7 @@ struct policy_entry {
     uint64_t hash;
     struct row row;
     bool queued;                            /* the owner's */
+    int64_t until_ms;                       /* the owner's: clock_ms() */
 };
 
 struct policy_table {

@@ -562,6 +562,24 @@ static void a_touched_policy_lives_on(void **state)
     assert_true(has_at("a.example", "one", NOW + 149));
 }
 
+static void a_clock_that_is_set_back_makes_no_policy_live_on(void **state)
+{
+    (void)state;
+    open_all();
+    put("a.example", "one", 100);
+    ahead += 99 * 1000;
+    assert_true(has_at("a.example", "one", NOW - WEEK));
+    ahead += 2 * 1000;
+    assert_false(has_at("a.example", "one", NOW - WEEK));
+    put("b.example", "one", 100);
+    close_all();
+    store = store_open(&settings);
+    policies = policies_open(store, 10, NOW - WEEK);        /* a row from the future */
+    assert_true(has_at("b.example", "one", NOW - WEEK));
+    ahead += 101 * 1000;
+    assert_false(has_at("b.example", "one", NOW - WEEK));
+}
+
 static void a_max_age_of_0_is_not_kept(void **state)
 {
     (void)state;
@@ -1442,6 +1460,7 @@ int main(int argc, char **argv)
         cmocka_unit_test_setup_teardown(a_permissive_file_is_closed_to_others, begin, end),
         cmocka_unit_test_setup_teardown(a_later_policy_takes_the_place_of_the_first, begin, end),
         cmocka_unit_test_setup_teardown(a_touched_policy_lives_on, begin, end),
+        cmocka_unit_test_setup_teardown(a_clock_that_is_set_back_makes_no_policy_live_on, begin, end),
         cmocka_unit_test_setup_teardown(a_max_age_of_0_is_not_kept, begin, end),
         cmocka_unit_test_setup_teardown(a_dropped_policy_stays_away, begin, end),
         cmocka_unit_test_setup_teardown(an_expired_policy_goes, begin, end),
