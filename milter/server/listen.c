@@ -64,8 +64,11 @@ bool listen_grant(const char *path, const struct listen_access *access, struct f
 bool listen_free(const char *path, struct fault *why)
 {
     struct sockaddr_un where = { .sun_family = AF_UNIX };
+    struct stat there;
     int s, reason;
 
+    if (lstat(path, &there) == 0 && !S_ISSOCK(there.st_mode))
+        return fault_set(why, "%s: something that is no socket is in the way", path);
     if (strlen(path) >= sizeof(where.sun_path))
         return true;                        /* whoever opens it will say what is wrong */
     strcpy(where.sun_path, path);
@@ -82,20 +85,15 @@ bool listen_free(const char *path, struct fault *why)
 static bool open_unix(const char *path, const struct listen_access *access, int *ret, struct fault *why)
 {
     struct sockaddr_un where = { .sun_family = AF_UNIX };
-    struct stat there;
     mode_t before;
     int s, bound;
 
     if (strlen(path) >= sizeof(where.sun_path))
         return fault_set(why, "%s: a socket's path has at most %zu characters", path, sizeof(where.sun_path) - 1);
     strcpy(where.sun_path, path);
-    if (lstat(path, &there) == 0) {
-        if (!S_ISSOCK(there.st_mode))
-            return fault_set(why, "%s: something that is no socket is in the way", path);
-        if (!listen_free(path, why))
-            return false;
-        unlink(path);
-    }
+    if (!listen_free(path, why))
+        return false;
+    unlink(path);
     s = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     if (s < 0)
         return fault_set(why, "%s: cannot make a socket: %s", path, strerror(errno));

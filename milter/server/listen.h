@@ -19,7 +19,8 @@ const char *listen_path(const char *spec);
 /* Opens a listening, non-blocking socket; a stale socket file is replaced, any other file refused. The caller holds the
  * daemon's lock, so that no other process can be serving there. */
 bool listen_open(const char *spec, const struct listen_access *access, int *ret, struct fault *why);
-/* Whether nobody serves at a socket file; false: somebody answers there, and must not be robbed of it. */
+/* Whether a socket file may be made there; false: somebody answers, and must not be robbed of it, or it is something else,
+ * a link or a pipe too. */
 bool listen_free(const char *path, struct fault *why);
 /* Makes an existing socket file belong to whom it should. */
 bool listen_grant(const char *path, const struct listen_access *access, struct fault *why);

@@ -103,6 +103,13 @@ class Danelawd:
                                             stdout=log, stderr=log, start_new_session=True,
                                             env={**os.environ, **self.environment})
 
+    def spawn(self):
+        """One more process, whatever the others do; nobody waits for it."""
+        self.in_force = self.settings
+        with open(self.log, "ab") as log:
+            return subprocess.Popen([BUILD + "/danelawd", "-f", "-c", CONF], stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+                                    start_new_session=True)
+
     def ready(self):
         """It answers; whether it finds itself healthy is another matter."""
         return self.cli("status").returncode in (0, 1)

@@ -1,7 +1,11 @@
 """The daemon's life: reload, restart, sockets, an orderly end."""
 
 import os
+import random
 import signal
+import socket
+import stat
+import struct
 import time
 
 import connectors
@@ -136,6 +140,91 @@ def sockets(lab, book):
         letters.settle(lab, [letter, late])
         expect_fate(lab, letter, "delivered")
         expect_fate(lab, late, "delivered")
+    with book.test("no sanitizer has complained"):
+        said = lab.danelawd.about("Sanitizer", "runtime error", limit=40)
+        expect(not said, *said)
+
+
+def server_of(path):
+    """The process that listens at a socket, or None."""
+    with socket.socket(socket.AF_UNIX) as ask:
+        ask.settimeout(10)
+        try:
+            ask.connect(path)
+        except OSError:
+            return None
+        return struct.unpack("3i", ask.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))[0]
+
+
+def doors(lab):
+    return [f"{lab.danelawd.sockets}/milter.sock", f"{lab.danelawd.sockets}/map.sock", daemon.CONTROL]
+
+
+def serves(lab, process):
+    return all(server_of(path) == process.pid for path in doors(lab))
+
+
+def stop_then_start(lab, old):
+    old.terminate()
+    return lab.danelawd.spawn(), None
+
+
+def start_then_stop(lab, old):
+    new = lab.danelawd.spawn()
+    time.sleep(random.random())
+    old.terminate()
+    return new, None
+
+
+def killed_while_it_stops(lab, old):
+    old.terminate()
+    time.sleep(random.random() / 4)
+    new = lab.danelawd.spawn()
+    time.sleep(random.random() / 4)
+    old.kill()
+    return new, None
+
+
+def two_at_once_while_it_stops(lab, old):
+    old.terminate()
+    return lab.danelawd.spawn(), lab.danelawd.spawn()
+
+
+def two_at_once_after_its_death(lab, old):
+    old.kill()
+    return lab.danelawd.spawn(), lab.danelawd.spawn()
+
+
+def hand_over(lab, old, order):
+    """One turn: who serves at its end, with all that was started beside it gone."""
+    new, rival = order(lab, old)
+    wait_until(lambda: serves(lab, new) or (rival is not None and serves(lab, rival)), 60, "a new process at all sockets")
+    old.wait(60)
+    if rival is not None:
+        if serves(lab, rival):
+            new, rival = rival, new
+        rival.send_signal(random.choice((signal.SIGTERM, signal.SIGKILL)))
+        rival.wait(60)
+    expect(serves(lab, new), "not all sockets lead to the new process", [server_of(p) for p in doors(lab)], new.pid, lab.danelawd.tail())
+    for path, mode in zip(doors(lab), (0o660, 0o660, 0o660)):
+        expect(stat.S_IMODE(os.stat(path).st_mode) == mode, path, oct(os.stat(path).st_mode))
+    return new
+
+
+@chapter
+def handover(lab, book):
+    """processes come and go over each other, and no socket is lost; TURNS says how often (preset: 8 of each order)"""
+    lab.rules(RULES)
+    wait_until(lambda: judged(lab), 20, "the partner's state")
+    seed = random.randrange(1 << 30)
+    random.seed(seed)
+    current = lab.danelawd.process
+    for order in (stop_then_start, start_then_stop, killed_while_it_stops, two_at_once_while_it_stops, two_at_once_after_its_death):
+        turns = int(os.environ.get("TURNS") or 8)
+        with book.test(f"{order.__name__.replace('_', ' ')}: {turns} turns (seed {seed})"):
+            for _ in range(turns):
+                current = lab.danelawd.process = hand_over(lab, current, order)
+            wait_until(lambda: judged(lab), 20, "the milter to answer")
     with book.test("no sanitizer has complained"):
         said = lab.danelawd.about("Sanitizer", "runtime error", limit=40)
         expect(not said, *said)
