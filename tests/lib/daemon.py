@@ -97,18 +97,14 @@ class Danelawd:
             os.makedirs(directory, exist_ok=True)
             shutil.chown(directory, USER, "postfix")
             os.chmod(directory, 0o755 if self.lab.at_work == "sendmail" else 0o750)     # Sendmail wants to see its map
-        self.in_force = self.settings
-        with open(self.log, "ab") as log:
-            self.process = subprocess.Popen([BUILD + "/danelawd", "-f", "-c", CONF], stdin=subprocess.DEVNULL,
-                                            stdout=log, stderr=log, start_new_session=True,
-                                            env={**os.environ, **self.environment})
+        self.process = self.spawn()
 
     def spawn(self):
         """One more process, whatever the others do; nobody waits for it."""
         self.in_force = self.settings
         with open(self.log, "ab") as log:
             return subprocess.Popen([BUILD + "/danelawd", "-f", "-c", CONF], stdin=subprocess.DEVNULL, stdout=log, stderr=log,
-                                    start_new_session=True)
+                                    start_new_session=True, env={**os.environ, **self.environment})
 
     def ready(self):
         """It answers; whether it finds itself healthy is another matter."""
