@@ -21,6 +21,7 @@
 #include "base/hash.h"
 #include "base/memory.h"
 #include "base/thread.h"
+#include "store/cache_table.h"
 
 #include <stdatomic.h>
 #include <string.h>
@@ -29,30 +30,15 @@ enum {
     SHARDS = CACHE_SLICES,
     SLICES = 4,                     /* cache_due() visits every bucket once in so many calls */
     FORGET_AFTER = 60 * 60 * 1000,  /* ms past its freshness, for what nobody asks for */
-    EVICT_TRIES = 32,
     EVICT_MOST = 2,                 /* for a newcomer: more than one, where a reload has left fewer pinned */
     TRIM_MOST = 4,                  /* for a landing */
     OCTETS_EACH = 4096,             /* for each of `entries`, on the average; most take less than 1000 */
 };
 
-struct entry {
-    struct entry *next;
-    struct evidence *found;         /* NULL until the first landing */
-    struct waiter *waiters;
-    uint64_t hash;
-    int64_t refresh_at;             /* when to search ahead of expiry */
-    int64_t since;                  /* wall seconds of the last change of state */
-    bool searching, wanted, pinned; /* wanted: asked for since the last landing */
-    bool doubted;                   /* counts as stale until the next landing */
-    bool ahead;                     /* the search under way is cache_due()'s, not an asker's */
-    char key[];
-};
-
 struct shard {
     struct mutex lock;
-    struct entry **buckets GUARDED_BY(lock);
-    size_t room GUARDED_BY(lock), used GUARDED_BY(lock), pinned GUARDED_BY(lock), searching GUARDED_BY(lock);
-    size_t hand GUARDED_BY(lock);       /* where eviction looks next */
+    struct cache_table table GUARDED_BY(lock);
+    size_t pinned GUARDED_BY(lock), searching GUARDED_BY(lock);
     unsigned slice GUARDED_BY(lock);    /* where cache_due() goes on */
     struct cache_states states GUARDED_BY(lock);
 };
@@ -75,23 +61,18 @@ struct cache *cache_new(size_t entries)
     return m;
 }
 
-static size_t weight_of(const struct entry *e)
-{
-    return e->found == NULL ? 0 : e->found->octets;
-}
-
 /* Adds what an entry takes, or takes it away; those that are pinned don't count. */
-static void weigh(struct cache *m, const struct entry *e, bool add)
+static void weigh(struct cache *m, const struct cache_entry *e, bool add)
 {
     if (e->pinned)
         return;
     if (add)
-        atomic_fetch_add_explicit(&m->octets, weight_of(e), memory_order_relaxed);
+        atomic_fetch_add_explicit(&m->octets, cache_entry_weight(e), memory_order_relaxed);
     else
-        atomic_fetch_sub_explicit(&m->octets, weight_of(e), memory_order_relaxed);
+        atomic_fetch_sub_explicit(&m->octets, cache_entry_weight(e), memory_order_relaxed);
 }
 
-static void set_pinned_locked(struct cache *m, struct shard *s, struct entry *e, bool pinned) HOLDING(s->lock)
+static void set_pinned_locked(struct cache *m, struct shard *s, struct cache_entry *e, bool pinned) HOLDING(s->lock)
 {
     if (e->pinned == pinned)
         return;
@@ -108,7 +89,7 @@ static void set_pinned_locked(struct cache *m, struct shard *s, struct entry *e,
 }
 
 /* Takes found (or NULL) in the place of what lies there. */
-static void put_found_locked(struct cache *m, struct shard *s, struct entry *e, struct evidence *found) HOLDING(s->lock)
+static void put_found_locked(struct cache *m, struct shard *s, struct cache_entry *e, struct evidence *found) HOLDING(s->lock)
 {
     struct evidence *old = e->found;
 
@@ -126,24 +107,9 @@ static void put_found_locked(struct cache *m, struct shard *s, struct entry *e, 
     evidence_unref(old);
 }
 
-static void entry_free(struct entry *e)
-{
-    evidence_unref(e->found);
-    free(e);
-}
-
 static void free_shard(struct shard *s) UNCHECKED          /* nobody else is left */
 {
-    struct entry *e, *next;
-    size_t i;
-
-    for (i = 0; i < s->room; i++) {
-        for (e = s->buckets[i]; e != NULL; e = next) {
-            next = e->next;
-            entry_free(e);
-        }
-    }
-    free(s->buckets);
+    cache_table_done(&s->table);
     mutex_done(&s->lock);
 }
 
@@ -164,72 +130,22 @@ static struct shard *shard_of(struct cache *m, uint64_t hash)
     return &m->shards[hash >> 58];
 }
 
-static struct entry *find_locked(struct shard *s, const char *key, uint64_t hash) HOLDING(s->lock)
-{
-    struct entry *e;
-
-    if (s->room == 0)
-        return NULL;
-    for (e = s->buckets[hash & (s->room - 1)]; e != NULL; e = e->next) {
-        if (e->hash == hash && strcmp(e->key, key) == 0)
-            return e;
-    }
-    return NULL;
-}
-
-static void grow_locked(struct shard *s) HOLDING(s->lock)
-{
-    size_t room = s->room == 0 ? 16 : s->room * 2, i;
-    struct entry **buckets = mem_array(room, sizeof(struct entry *));
-    struct entry *e, *next;
-
-    for (i = 0; i < s->room; i++) {
-        for (e = s->buckets[i]; e != NULL; e = next) {
-            next = e->next;
-            e->next = buckets[e->hash & (room - 1)];
-            buckets[e->hash & (room - 1)] = e;
-        }
-    }
-    free(s->buckets);
-    s->buckets = buckets;
-    s->room = room;
-}
-
 /* One that isn't pinned. */
-static void remove_locked(struct cache *m, struct shard *s, struct entry *victim) HOLDING(s->lock)
+static void remove_locked(struct cache *m, struct shard *s, struct cache_entry *victim) HOLDING(s->lock)
 {
-    struct entry **at = &s->buckets[victim->hash & (s->room - 1)];
-
-    while (*at != victim)
-        at = &(*at)->next;
-    *at = victim->next;
-    s->used--;
     put_found_locked(m, s, victim, NULL);
+    cache_table_drop(&s->table, victim);
     atomic_fetch_sub(&m->loose, 1);
-    entry_free(victim);
 }
 
-/* Lets one entry go: one that nobody asked for since it was filled in, else any that is idle. */
+/* Lets one entry go, if there is one that may. */
 static bool evict_locked(struct cache *m, struct shard *s) HOLDING(s->lock)
 {
-    struct entry *any = NULL, *e;
-    size_t tries;
+    struct cache_entry *e = cache_table_idle(&s->table);
 
-    for (tries = 0; tries < s->room && (tries < EVICT_TRIES || any == NULL); tries++) {
-        s->hand = (s->hand + 1) & (s->room - 1);
-        for (e = s->buckets[s->hand]; e != NULL; e = e->next) {
-            if (e->searching || e->pinned)
-                continue;
-            if (!e->wanted) {
-                remove_locked(m, s, e);
-                return true;
-            }
-            any = e;
-        }
-    }
-    if (any != NULL)
-        remove_locked(m, s, any);
-    return any != NULL;
+    if (e != NULL)
+        remove_locked(m, s, e);
+    return e != NULL;
 }
 
 /* Somewhere, where a shard has nothing to let go for a newcomer. */
@@ -242,33 +158,19 @@ static bool evict_anywhere(struct cache *m)
         struct shard *s = &m->shards[(first + i) % SHARDS];
 
         mutex_lock(&s->lock);
-        done = s->used > s->pinned + s->searching && evict_locked(m, s);
+        done = s->table.used > s->pinned + s->searching && evict_locked(m, s);
         mutex_unlock(&s->lock);
     }
     return done;
 }
 
-static struct entry *fattest_locked(struct shard *s) HOLDING(s->lock)
-{
-    struct entry *fattest = NULL, *e;
-    size_t i;
-
-    for (i = 0; i < s->room; i++) {
-        for (e = s->buckets[i]; e != NULL; e = e->next) {
-            if (!e->searching && !e->pinned && (fattest == NULL || weight_of(e) > weight_of(fattest)))
-                fattest = e;
-        }
-    }
-    return fattest;
-}
-
 static void trim_locked(struct cache *m, struct shard *s) HOLDING(s->lock)
 {
-    struct entry *e;
+    struct cache_entry *e;
     size_t i;
 
     for (i = 0; i < TRIM_MOST && atomic_load(&m->octets) > m->entries * OCTETS_EACH; i++) {
-        e = fattest_locked(s);
+        e = cache_table_fattest(&s->table);
         if (e == NULL)
             return;
         remove_locked(m, s, e);
@@ -289,10 +191,10 @@ static bool reserve_locked(struct cache *m, struct shard *s) HOLDING(s->lock)
 }
 
 /* Finds or makes the entry; NULL: there is no room, which those to be pinned never lack. */
-static struct entry *reach_locked(struct cache *m, struct shard *s, const char *key, uint64_t hash, bool pin) HOLDING(s->lock)
+static struct cache_entry *reach_locked(struct cache *m, struct shard *s, const char *key, uint64_t hash, bool pin)
+    HOLDING(s->lock)
 {
-    struct entry *e = find_locked(s, key, hash);
-    size_t length = strlen(key) + 1;
+    struct cache_entry *e = cache_table_find(&s->table, key, hash);
 
     if (e != NULL)
         return e;
@@ -300,30 +202,22 @@ static struct entry *reach_locked(struct cache *m, struct shard *s, const char *
         atomic_fetch_add(&m->loose, 1);         /* for as long as it isn't pinned yet */
     else if (!reserve_locked(m, s))
         return NULL;
-    if (s->used >= s->room)
-        grow_locked(s);
-    e = mem_zero(sizeof(*e) + length);
-    memcpy(e->key, key, length);
-    e->hash = hash;
-    e->next = s->buckets[hash & (s->room - 1)];
-    s->buckets[hash & (s->room - 1)] = e;
-    s->used++;
-    return e;
+    return cache_table_add(&s->table, key, hash);
 }
 
-static void start_search_locked(struct shard *s, struct entry *e) HOLDING(s->lock)
+static void start_search_locked(struct shard *s, struct cache_entry *e) HOLDING(s->lock)
 {
     e->searching = true;
     s->searching++;
 }
 
-static bool fresh(const struct entry *e, int64_t now)
+static bool fresh(const struct cache_entry *e, int64_t now)
 {
     return e->found != NULL && !e->doubted && e->found->fresh_until > now;
 }
 
-static enum seat join_locked(struct shard *s, struct entry *e, struct waiter *w, int64_t now, struct evidence **ret_found)
-    HOLDING(s->lock)
+static enum seat join_locked(struct shard *s, struct cache_entry *e, struct waiter *w, int64_t now,
+                             struct evidence **ret_found) HOLDING(s->lock)
 {
     enum seat seat = e->searching ? SEAT_JOINED : SEAT_FIRST;
 
@@ -347,7 +241,7 @@ enum seat cache_join(struct cache *m, const struct next_hop *hop, struct waiter 
     uint64_t hash = hash_text(next_hop_print(hop, key));
     struct shard *s = shard_of(m, hash);
     enum seat seat = SEAT_REFUSED;
-    struct entry *e = NULL;
+    struct cache_entry *e = NULL;
     int tries;
 
     for (tries = 0; e == NULL && tries < 2 && (tries == 0 || evict_anywhere(m)); tries++) {
@@ -366,11 +260,11 @@ bool cache_leave(struct cache *m, const struct next_hop *hop, struct waiter *w)
     uint64_t hash = hash_text(next_hop_print(hop, key));
     struct shard *s = shard_of(m, hash);
     struct waiter **at;
-    struct entry *e;
+    struct cache_entry *e;
     bool left = false;
 
     mutex_lock(&s->lock);
-    e = find_locked(s, key, hash);
+    e = cache_table_find(&s->table, key, hash);
     for (at = e == NULL ? NULL : &e->waiters; at != NULL && *at != NULL; at = &(*at)->next) {
         if (*at == w) {
             *at = w->next;
@@ -383,7 +277,7 @@ bool cache_leave(struct cache *m, const struct next_hop *hop, struct waiter *w)
 }
 
 /* Takes found into the entry and gives the one that stands from now on. */
-static void settle_locked(struct cache *m, struct shard *s, struct entry *e, struct evidence *found, int64_t now)
+static void settle_locked(struct cache *m, struct shard *s, struct cache_entry *e, struct evidence *found, int64_t now)
     HOLDING(s->lock)
 {
     bool still_fresh = e->found != NULL && e->found->fresh_until > now;
@@ -410,10 +304,10 @@ void cache_land(struct cache *m, const struct next_hop *hop, struct evidence *fo
     struct shard *s = shard_of(m, hash);
     struct evidence *standing;
     struct waiter *w, *next;
-    struct entry *e;
+    struct cache_entry *e;
 
     mutex_lock(&s->lock);
-    e = find_locked(s, key, hash);                          /* never NULL: invariant 2 */
+    e = cache_table_find(&s->table, key, hash);             /* never NULL: invariant 2 */
     settle_locked(m, s, e, found, now);
     standing = evidence_ref(e->found);
     w = e->waiters;
@@ -432,10 +326,10 @@ void cache_doubt(struct cache *m, const struct next_hop *hop)
     char key[NEXT_HOP_TEXT_SIZE];
     uint64_t hash = hash_text(next_hop_print(hop, key));
     struct shard *s = shard_of(m, hash);
-    struct entry *e;
+    struct cache_entry *e;
 
     mutex_lock(&s->lock);
-    e = find_locked(s, key, hash);
+    e = cache_table_find(&s->table, key, hash);
     if (e != NULL)
         e->doubted = true;
     mutex_unlock(&s->lock);
@@ -447,10 +341,10 @@ struct evidence *cache_peek(struct cache *m, const struct next_hop *hop, int64_t
     uint64_t hash = hash_text(next_hop_print(hop, key));
     struct shard *s = shard_of(m, hash);
     struct evidence *found = NULL;
-    struct entry *e;
+    struct cache_entry *e;
 
     mutex_lock(&s->lock);
-    e = find_locked(s, key, hash);
+    e = cache_table_find(&s->table, key, hash);
     if (e != NULL && e->found != NULL) {
         found = evidence_ref(e->found);
         *ret_since = e->since;
@@ -461,12 +355,12 @@ struct evidence *cache_peek(struct cache *m, const struct next_hop *hop, int64_t
 
 static void unpin_shard(struct cache *m, struct shard *s)
 {
-    struct entry *e;
+    struct cache_entry *e;
     size_t i;
 
     mutex_lock(&s->lock);
-    for (i = 0; i < s->room; i++) {
-        for (e = s->buckets[i]; e != NULL; e = e->next)
+    for (i = 0; i < s->table.room; i++) {
+        for (e = s->table.buckets[i]; e != NULL; e = e->next)
             set_pinned_locked(m, s, e, false);
     }
     mutex_unlock(&s->lock);
@@ -485,7 +379,7 @@ void cache_pin(struct cache *m, const struct next_hop *hop)
     char key[NEXT_HOP_TEXT_SIZE];
     uint64_t hash = hash_text(next_hop_print(hop, key));
     struct shard *s = shard_of(m, hash);
-    struct entry *e;
+    struct cache_entry *e;
 
     mutex_lock(&s->lock);
     e = reach_locked(m, s, key, hash, true);
@@ -493,7 +387,7 @@ void cache_pin(struct cache *m, const struct next_hop *hop)
     mutex_unlock(&s->lock);
 }
 
-static bool due(const struct entry *e, int64_t now)
+static bool due(const struct cache_entry *e, int64_t now)
 {
     return !e->searching && (e->pinned || (e->wanted && e->found != NULL)) && now >= e->refresh_at;
 }
@@ -502,10 +396,10 @@ static bool due(const struct entry *e, int64_t now)
 static size_t tend_bucket_locked(struct cache *m, struct shard *s, size_t bucket, int64_t now, struct next_hop *ret,
                                  size_t room) HOLDING(s->lock)
 {
-    struct entry *e, *next;
+    struct cache_entry *e, *next;
     size_t count = 0;
 
-    for (e = s->buckets[bucket]; e != NULL; e = next) {
+    for (e = s->table.buckets[bucket]; e != NULL; e = next) {
         next = e->next;
         if (due(e, now)) {
             if (count < room && next_hop_parse(e->key, &ret[count], NULL)) {
@@ -526,7 +420,7 @@ static size_t tend_shard(struct cache *m, struct shard *s, int64_t now, struct n
     size_t count = 0, bucket;
 
     mutex_lock(&s->lock);
-    for (bucket = s->slice; bucket < s->room; bucket += SLICES)
+    for (bucket = s->slice; bucket < s->table.room; bucket += SLICES)
         count += tend_bucket_locked(m, s, bucket, now, ret + count, room - count);
     s->slice = (s->slice + 1) % SLICES;
     mutex_unlock(&s->lock);
@@ -554,14 +448,14 @@ static bool is_hop_of(const char *key, const char *host)
 void cache_read(struct cache *m, unsigned slice, const char *host, struct cache_slice *ret)
 {
     struct shard *s = &m->shards[slice];
-    struct entry *e;
+    struct cache_entry *e;
     size_t i;
 
     *ret = (struct cache_slice){ .memory = arena_new() };
     mutex_lock(&s->lock);
-    ret->items = mem_array(s->used + 1, sizeof(*ret->items));
-    for (i = 0; i < s->room; i++) {
-        for (e = s->buckets[i]; e != NULL; e = e->next) {
+    ret->items = mem_array(s->table.used + 1, sizeof(*ret->items));
+    for (i = 0; i < s->table.room; i++) {
+        for (e = s->table.buckets[i]; e != NULL; e = e->next) {
             if (e->found != NULL && (host == NULL || is_hop_of(e->key, host)))
                 ret->items[ret->count++] = (struct cached){ arena_text(ret->memory, e->key), evidence_ref(e->found), e->since };
         }
@@ -582,10 +476,10 @@ void cache_slice_done(struct cache_slice *s)
 
 static size_t forget_bucket_locked(struct cache *m, struct shard *s, size_t bucket, const char *host) HOLDING(s->lock)
 {
-    struct entry *e, *next;
+    struct cache_entry *e, *next;
     size_t count = 0;
 
-    for (e = s->buckets[bucket]; e != NULL; e = next) {
+    for (e = s->table.buckets[bucket]; e != NULL; e = next) {
         next = e->next;
         if (e->found == NULL || (host != NULL && !is_hop_of(e->key, host)))
             continue;
@@ -608,7 +502,7 @@ size_t cache_forget(struct cache *m, const char *host)
         struct shard *s = &m->shards[i];
 
         mutex_lock(&s->lock);
-        for (bucket = 0; bucket < s->room; bucket++)
+        for (bucket = 0; bucket < s->table.room; bucket++)
             count += forget_bucket_locked(m, s, bucket, host);
         mutex_unlock(&s->lock);
     }
@@ -624,7 +518,7 @@ void cache_count(struct cache *m, size_t *ret_entries, size_t *ret_searching)
         struct shard *s = &m->shards[i];
 
         mutex_lock(&s->lock);
-        *ret_entries += s->used;
+        *ret_entries += s->table.used;
         *ret_searching += s->searching;
         mutex_unlock(&s->lock);
     }
