@@ -167,7 +167,9 @@ def leaks(letter, found, windows):
 
 def unexplained(letter, found):
     """No reason is given for what did not arrive."""
-    return not all(found.queued) or not all(why for why, _ in found.returned) or letter.told in ("refused", "put off") and not letter.reply
+    if letter.told in ("refused", "put off"):
+        return not letter.reply
+    return not all(found.queued) or not all(why for why, _ in found.returned)
 
 
 def unheard(found):

@@ -1,25 +1,22 @@
-"""A storm: mail by many sessions, and a daemon that is killed and started again all the time.
+"""A storm: mail by many sessions to all kinds of partner, whatever the weather.
 
-Storm draws letters from a seed and posts them as mail hosts do: who is refused for now comes again.  Weather kills
-danelawd -9, starts it again, and in between reloads it, changes modes, sweeps and flushes the queue.  What became of
-each letter is reckoning.py's business.
+Storm draws letters from a seed and posts them as mail hosts do: who is refused for now comes again.  The daemon's part
+is in weather.py, and what became of each letter is reckoning.py's business.
 """
 
 import dataclasses
 import heapq
 import random
 import re
-import signal
 import smtplib
 import threading
 import time
 
 import connectors
 import letters
-import socketmap
 import sts_table
 import table
-from lab import CLIENT, Client, new_message, wait_until
+from lab import CLIENT, Client, new_message
 
 # What a kind of partner may come to.
 SAFE = "safe"                   # arrives, authenticated
@@ -44,12 +41,13 @@ class Kind:
 STS = {"smtp_dane": "opportunistic", "mta_sts": "mandatory"}
 STRICT = {"smtp_dane": "mandatory"}
 LAX = {"smtp_dane": "opportunistic"}
-SHORT = {"hold": None}          # the storm says how short
+SHORT = {"hold": 1}             # times the storm's own, which many outlive
+LONGER = {"hold": 4}            # which only mail that can't be delivered would
 QUIET = ("smtp (queue client)", "submission", "sendmail")       # ways on which nobody is refused
 KINDS = (
     Kind("mandatory, with DANE", SAFE, ("good311.example", "good301.example", "rollover.example", "dualstack.example",
                                         "firsttlsa.example", "deadmx.example"), 26, STRICT),
-    Kind("mandatory, with DANE, short hold", SAFE, ("good201.example",), 4, {**STRICT, **SHORT}, QUIET),
+    Kind("mandatory, with DANE, short hold", SAFE, ("good201.example",), 4, {**STRICT, **LONGER}, QUIET),
     Kind("mandatory, with MTA-STS", SAFE, ("stsexact.example", "stswild.example", "ststwomx.example"), 8, STS),
     Kind("opportunistic, with DANE", FREE, ("good312.example", "good310.example"), 10, LAX),
     Kind("opportunistic, without", FREE, ("hostunsigned.example", "plaintext.example", "insecuremx.example"), 12, LAX),
@@ -66,7 +64,6 @@ KINDS = (
     Kind("mandatory, let go at times", SWUNG, ("cnameunsigned.example",), 2, STRICT),
     Kind("nobody by that name", DENIED, ("good311.example", "good312.example"), 1, None, local="nobody"),
 )
-TIGHTENED, LET_GO = "hostunsigned.example", "cnameunsigned.example"     # whose modes change
 WAYS = {"smtp": 45, "smtp (queue client)": 12, "submission": 18, "sendmail": 15, "local alias": 5, "virtual alias": 5}
 SESSIONS = {"smtp": (25, CLIENT, None), "smtp (queue client)": (25, letters.QUEUE_CLIENT, None),
             "submission": (587, CLIENT, "al"), "local alias": (25, CLIENT, None), "virtual alias": (25, CLIENT, None)}
@@ -82,7 +79,7 @@ def rules(hold, more=0):
     found = []
     for kind in KINDS:
         if kind.connector is not None:
-            says = {key: f"{hold}s" if key in SHORT else value for key, value in kind.connector.items()}
+            says = {key: f"{value * hold}s" if key == "hold" else value for key, value in kind.connector.items()}
             found += [connectors.connector(domain, domain, **says) for domain in kind.domains]
     return found + [connectors.nothing(f"n{n}.example", tls="encrypt") for n in range(more)]
 
@@ -293,175 +290,3 @@ class Storm:
         if letter.kind.rule == SPENT:
             return now + self.hold / 15
         return now + draw.uniform(0.5, 2) * min(letter.tries, 5)
-
-
-# --- weather
-
-@dataclasses.dataclass
-class Life:
-    """One danelawd, from its start to its death."""
-    began: float                # wall seconds
-    ended: float = None
-    log_from: int = 0           # octets of its log
-    log_to: int = None
-    answers: float = None       # seconds until it took questions
-    knows: float = None         # seconds until it knew a partner again
-
-
-class Weather(threading.Thread):
-    """Kills danelawd every few seconds, and starts it again; between, a reload, another mode, a sweep, a flush, a halt."""
-
-    EVENTS = ("reload", "SIGUSR1", "tighten", "let go", "let go", "sweep", "flush", "flush", "halt")
-
-    def __init__(self, lab, seed, every, hold, groups, kills=None):
-        super().__init__()
-        self.lab, self.every, self.hold, self.groups, self.most = lab, every, hold, groups, kills
-        self.random = random.Random(f"weather {seed}")
-        self.stopping = threading.Event()
-        self.lives, self.events, self.faults = [], {}, []
-        self.windows = []                       # [from, to] in which LET_GO's mail may leave
-        self.helper = None                      # the thread of an event
-        self.tight = self.in_the_act = False
-        self.to_come = []                       # events, shuffled
-
-    def kills(self):
-        return len([life for life in self.lives if life.ended is not None])
-
-    def run(self):
-        try:
-            self._rage()
-        except Exception as fault:              # told by whoever ends the storm
-            self.faults.append(repr(fault))
-
-    def _rage(self):
-        self._began()
-        while not self.stopping.wait(self._span()):
-            self._kill()
-            self.stopping.wait(self.random.uniform(0, self.every / 3))
-            self._start()
-            if self.kills() == self.most:
-                return
-            if self.random.random() > 0.2 and not self._alive():
-                continue
-            if self.helper is None or not self.helper.is_alive():
-                self._event()
-
-    def _span(self):
-        """How long it lives: now and then it doesn't come to its feet, or dies in the act."""
-        in_the_act, self.in_the_act = self.in_the_act, False
-        if self.random.random() < 0.2:
-            return self.random.uniform(0, 0.3)
-        if in_the_act and self.random.random() < 0.3:
-            return self.random.uniform(0, 0.15)
-        return self.every * self.random.uniform(0.3, 1.7)
-
-    def _began(self):
-        self.lives.append(Life(time.time(), log_from=len_of(self.lab.danelawd.log)))
-
-    def _start(self):
-        self._began()
-        self.lab.danelawd.launch()
-
-    def _kill(self):
-        life, process = self.lives[-1], self.lab.danelawd.process
-        if process.poll() is not None:
-            self.faults.append(f"danelawd ended by itself with {process.returncode}: {self.lab.danelawd.tail(30)}")
-        self.lab.danelawd.kill()
-        life.ended, life.log_to = time.time(), len_of(self.lab.danelawd.log)
-
-    def _alive(self):
-        """Waits until it answers and knows a partner, or gives up: it is as it is killed that counts."""
-        life, began = self.lives[-1], time.monotonic()
-        while time.monotonic() < began + self.every * 2 and not self.stopping.is_set():
-            try:
-                with socketmap.Map(timeout=self.every * 2) as one:
-                    life.answers = life.answers or time.monotonic() - began
-                    if one.ask("postfix-tls", "good312.example") == "OK dane-only":
-                        life.knows = time.monotonic() - began
-                        return True
-            except OSError:
-                time.sleep(0.01)
-        return False
-
-    # --- what administrators and timers do meanwhile
-
-    def _event(self):
-        if not self.to_come:
-            self.to_come = self.random.sample(self.EVENTS, len(self.EVENTS))
-        name = self.to_come.pop()
-        self.events[name] = self.events.get(name, 0) + 1
-        self.in_the_act = True
-        action = {"reload": self._reload, "SIGUSR1": self._signal, "tighten": self._tighten, "let go": self._let_go,
-                  "sweep": self._sweep, "flush": self.lab.postfix.flush, "halt": self._halt}[name]
-        self.helper = threading.Thread(target=self._dare, args=(action,))
-        self.helper.start()
-
-    def _dare(self, action):
-        try:
-            action()
-        except Exception as fault:
-            self.faults.append(repr(fault))
-
-    def _configure(self):
-        self.lab.danelawd.configure(rules(self.hold, more=len(self.lives) % 7), **self.groups)
-
-    def _reload(self):
-        self._configure()
-        self.lab.danelawd.cli("reload")         # where it is dead, its next life reads the file
-
-    def _signal(self):
-        self._configure()
-        self._send(self.lab.danelawd.process, signal.SIGUSR1)
-
-    def _halt(self):
-        process = self.lab.danelawd.process
-        self._send(process, signal.SIGSTOP)
-        self.stopping.wait(self.random.uniform(0.5, 3))
-        self._send(process, signal.SIGCONT)
-
-    @staticmethod
-    def _send(process, number):
-        if process is not None:
-            process.send_signal(number)         # not where it is dead and buried
-
-    def _sweep(self):
-        done = self.lab.danelawd.cli("sweep")
-        if done.returncode not in (0, 75):
-            self.faults.append(f"sweep: exit {done.returncode}: {done.stdout[-500:]}{done.stderr[-500:]}")
-
-    def _tighten(self):
-        self.tight = not self.tight
-        if self.tight:
-            self.lab.danelawd.cli("mode", TIGHTENED, "--dane", "mandatory", "--for", "1h")
-        else:
-            self.lab.danelawd.cli("mode", TIGHTENED, "--clear")
-
-    def _let_go(self):
-        """Opens the window, or closes it; it stays open until danelaw says that it is closed."""
-        if not self.windows or self.windows[-1][1] is not None:
-            self.windows.append([time.time(), None])
-            self.lab.danelawd.cli("mode", LET_GO, "--dane", "opportunistic", "--for", "1h")
-        elif self.lab.danelawd.cli("mode", LET_GO, "--clear").returncode == 0:
-            self.windows[-1][1] = time.time()
-
-    def end(self):
-        """Fair weather: danelawd stays up, and all modes are as configured."""
-        if self.most is None:
-            self.stopping.set()
-        self.join()                             # or it has its number of kills to make
-        self.stopping.set()
-        if self.helper is not None:
-            self.helper.join()
-        wait_until(self.lab.danelawd.ready, 60, "danelawd to be ready")
-        for name in (TIGHTENED, LET_GO):
-            done = self.lab.danelawd.cli("mode", name, "--clear")
-            if done.returncode != 0:
-                self.faults.append(f"mode {name} --clear: exit {done.returncode}: {done.stderr}")
-        if self.windows and self.windows[-1][1] is None:
-            self.windows[-1][1] = time.time()
-        wait_until(lambda: self.lab.danelawd.ask("status")[0]["resolver"]["proven"], 60, "the self-check")
-
-
-def len_of(path):
-    with open(path, "rb") as file:
-        return file.seek(0, 2)

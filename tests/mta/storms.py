@@ -9,8 +9,9 @@ import daemon
 import reckoning
 import sts
 from lab import wait_until
-from storming import KINDS, SAFE, Storm, Weather, len_of, rules
+from storming import KINDS, SAFE, Storm, rules
 from trial import chapter, expect
+from weather import Weather, len_of
 
 
 def warm(lab):
@@ -28,7 +29,7 @@ def rage(storm, weather, seconds):
     weather.start()
     storm.wait_for_first_round()
     weather.end()
-    storm.finish(4 * storm.hold + 120)
+    storm.finish(4 * storm.hold + 240)
 
 
 def hold_out(lab, book, messages, seed, every, hold, kills=None, seconds=0):
@@ -104,7 +105,7 @@ def judge_database(lab, book, weather):
           f" {sum(lost) / len(lost):.1f} on average, {max(lost)} at most", flush=True)
     with book.test("the trace has all decisions but those of the moment before a kill"):
         expect(min(lost) >= 0, "rows for decisions that the log doesn't have", *told)
-        expect(max(lost) <= 1000 and sum(lost) <= 0.2 * sum(s for s, _ in told), *told)
+        expect(max(lost) <= 1000 and sum(lost) <= 0.5 * sum(s for s, _ in told), *told)
         expect(lost[-1] == 0, "lost while it was at rest", *told[-3:])
 
 
@@ -115,15 +116,15 @@ def figures(storm, weather, count, took):
     knows = [life.knows for life in weather.lives if life.knows]
     lives = [life.ended - life.began for life in weather.lives if life.ended]
     yield (f"{len(storm.parcels)} messages to {len(storm.letters)} recipients sent in {sending:.0f} s:"
-           f" {len(storm.parcels) / sending:.1f} messages per second; all at their end after {took:.0f} s")
-    yield (f"danelawd killed -9 {weather.kills()} times, after {min(lives, default=0):.2f} to {max(lives, default=0):.2f} s of life"
-           + "".join(f"; {name} {n}" for name, n in sorted(weather.events.items())))
+           f" {len(storm.parcels) / sending:.1f} messages per second; all came to their end within {took:.0f} s")
+    yield (f"danelawd killed -9 {weather.kills()} times, after {min(lives, default=0):.2f} to {max(lives, default=0):.2f} s"
+           " of life" + "".join(f"; {name} {n}" for name, n in sorted(weather.events.items())))
     for what, times in (("took questions", answers), ("knew a partner", knows)):
         if times:
             yield f"back: {what} again after {statistics.median(times):.2f} s (median), {max(times):.2f} s at most"
     waits = sorted(seconds for _, seconds in count.waited())
-    yield (f"a hold of {storm.hold} s: given up after {waits[0]:.0f} s (the first), {statistics.median(waits):.0f} s (median),"
-           f" {waits[-1]:.0f} s (the last)")
+    yield (f"a hold of {storm.hold} s: given up after {waits[0]:.0f} s (the first), {statistics.median(waits):.0f} s"
+           f" (median), {waits[-1]:.0f} s (the last)")
     if count.own_copies:
         yield f"twice because Postfix heard no answer at the end of a message, and sent it again: {count.own_copies}"
     yield ("refused for now: " + ", ".join(f"{n} x {reason}" for reason, n in sorted(storm.put_off.items()))
