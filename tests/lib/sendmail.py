@@ -230,11 +230,12 @@ class Sendmail:
         shutil.chown("/run/sendmail/msp", "smmsp", "smmsp")
 
     def _make_submit(self):
-        """Debian's, and the line that "danelaw setup sendmail" prints for it."""
+        """Debian's, and the line that "danelaw setup sendmail" prints for it; at work on a busy machine, too."""
         source = self.packages + "/usr/share/sendmail/cf/debian/submit.mc"
         with open(source, encoding="utf-8") as file:
             self._compile("submit", file.read().replace(
-                "FEATURE(`msp'", "define(`confDONT_EXPAND_CNAMES', `True')dnl\nFEATURE(`msp'"))
+                "FEATURE(`msp'", "define(`confDONT_EXPAND_CNAMES', `True')dnl\n"
+                "define(`confQUEUE_LA', `10000')dnl\nFEATURE(`msp'"))
 
     # --- configuring
 
