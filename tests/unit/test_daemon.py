@@ -1049,6 +1049,43 @@ def it_runs_without_privileges(world):
     return None
 
 
+def hold_clocks(d):
+    with sqlite3.connect(os.path.join(d.root, "store", "danelaw.db")) as db:
+        return db.execute("SELECT count(*) FROM holds").fetchone()[0]
+
+
+def what_hangs_at_the_end_is_cut_off_and_no_state_lost(world):
+    """A program of the MTA that does not come back, for example."""
+    d = Daemon(world)
+    with open(os.path.join(d.root, "sleeper"), "w", encoding="ascii") as file:
+        file.write("#!/bin/sh\n>$0.runs\nexec sleep 100\n")
+    os.chmod(file.name, 0o755)
+    with open(file.name + ".runs", "w", encoding="ascii") as runs, open(d.root + "/sendmail.cf", "w", encoding="ascii") as out:
+        out.write("V10/Berkeley\nCwlocalhost\n")
+        os.chmod(runs.name, 0o666)
+    os.utime(runs.name, (0, 0))
+    d.write(extra=f'tables = {{ mta = "sendmail"; config_dir = "{d.root}"; postmap = "{file.name}"; }};')
+    d.start()
+    assert wait_for(lambda: os.stat(runs.name).st_mtime > 0), d.log()
+    with d.session() as m:
+        m.mail()
+        expect_start(m.rcpt("bo@tempfail.example"), "451 ")
+    code, took = d.stop()
+    expect(code, 1)
+    assert took < LONG, took
+    assert "ending at once" in d.log(), d.log()
+    expect(hold_clocks(d), 1)
+    d.write()
+    d.start()
+    assert "1 hold clocks go on" in d.log(), d.log()
+    d.done()
+
+
+def sanitized(kind):
+    with open(DANELAWD, "rb") as file:
+        return f"__{kind}_init".encode() in file.read()
+
+
 def a_plain_user_starts_it_and_it_keeps_nothing_more(world):
     """Whatever its caller had: capabilities of his gift, or root behind it."""
     if os.geteuid() != 0:
@@ -1058,6 +1095,8 @@ def a_plain_user_starts_it_and_it_keeps_nothing_more(world):
     for wrapped in (everybody + [f"--reuid={account.pw_uid}"],
                     everybody + [f"--reuid={account.pw_uid}", "--inh-caps=+net_bind_service", "--ambient-caps=+net_bind_service"],
                     everybody + [f"--euid={account.pw_uid}"]):
+        if "--euid" in wrapped[-1] and sanitized("tsan"):       # it heeds no suppressions in a set-user-ID program
+            continue
         d = Daemon(world)
         for folder in (d.run, os.path.join(d.root, "store")):
             os.mkdir(folder, 0o755)
@@ -1176,8 +1215,7 @@ def a_libmilter_that_never_ends_delays_the_end_and_no_more(world):
     assert "left behind" in d.log(), d.log()
     for path in (d.milter_path, d.map_path, d.control_path):
         assert not os.path.exists(path), path
-    with sqlite3.connect(os.path.join(d.root, "store", "danelaw.db")) as db:
-        expect(db.execute("SELECT count(*) FROM holds").fetchone()[0], 1)
+    expect(hold_clocks(d), 1)
     d.done()
 
 
@@ -1240,6 +1278,7 @@ ALONE = [term_ends_it_cleanly, term_in_the_rush_hour_ends_it_cleanly, tags_name_
          sockets_get_the_mode_and_group_that_are_asked_for, it_runs_without_privileges,
          a_plain_user_starts_it_and_it_keeps_nothing_more, it_cannot_get_privileges_back, what_the_caller_left_open_is_closed,
          its_callers_umask_shuts_nobody_out_nor_in, a_libmilter_that_never_ends_delays_the_end_and_no_more,
+         what_hangs_at_the_end_is_cut_off_and_no_state_lost,
          a_resolver_that_can_not_prove_is_loud_and_holds_the_mandatory,
          metrics_and_health_are_served_and_a_taken_port_stops_nobody]
 
