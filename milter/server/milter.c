@@ -11,21 +11,17 @@
 #include "policy/reply.h"
 #include "policy/roads.h"
 #include "server/clients.h"
+#include "server/libmilter.h"
 
-#include <errno.h>
-#include <libmilter/mfapi.h>
 #include <netinet/in.h>
-#include <netinet/tcp.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
 #include <strings.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #define TAG_HEADER "X-Danelaw-Route"
 
-enum { BACKLOG = 1024, DESCRIPTORS_AT_START = 256, LOOK_MS = 1000, STOP_MS = 12 * 1000, TAGS_MAX = 100 * 1000, SAY_AGAIN_MS = 60 * 1000 };
+enum { TAGS_MAX = 100 * 1000, SAY_AGAIN_MS = 60 * 1000 };
 
 /* Frozen before smfi_main. */
 static const struct settings *settings;
@@ -68,20 +64,6 @@ static void gate_shut(void)
     gate.shut = true;
     mutex_unlock(&gate.lock);
 }
-
-/* Frozen before smfi_main. */
-static struct {
-    int descriptor;
-    bool known;
-    struct stat socket;
-} ear;
-
-/* How smfi_main() ended, if it has. */
-static struct {
-    struct mutex lock;
-    struct signal over;
-    bool ended GUARDED_BY(lock), served GUARDED_BY(lock);
-} libmilter;
 
 /* The road that all recipients of a message share so far. */
 enum tag_state { TAG_OPEN = 0, TAG_SHARED, TAG_SPLIT };
@@ -574,61 +556,6 @@ static sfsistat on_close(SMFICTX *ctx)
     return SMFIS_CONTINUE;
 }
 
-/*
- * libmilter does not show its listening socket; accepted connections inherit TCP_NODELAY from it. Nothing else listens yet.
- * It is shut as soon as libmilter is told to stop, which nothing else shows either.
- */
-static void find_ear(void)
-{
-    int s, yes = 1, listening = 0;
-    socklen_t size = sizeof(listening);
-
-    for (s = 0; s < DESCRIPTORS_AT_START; s++) {
-        if (getsockopt(s, SOL_SOCKET, SO_ACCEPTCONN, &listening, &size) == 0 && listening) {
-            setsockopt(s, IPPROTO_TCP, TCP_NODELAY, &yes, sizeof(yes));
-            ear.descriptor = s;
-            ear.known = fstat(s, &ear.socket) == 0;
-        }
-    }
-}
-
-static bool ear_is_open(void)
-{
-    struct stat now;
-
-    return !ear.known || (fstat(ear.descriptor, &now) == 0 && now.st_dev == ear.socket.st_dev && now.st_ino == ear.socket.st_ino);
-}
-
-static bool fail(struct fault *why, const char *spec, const char *what)
-{
-    return fault_set(why, "%s: libmilter cannot %s: %s", spec, what, strerror(errno));
-}
-
-/* Nobody slips in before its permissions stand. */
-static bool open_closed(void)
-{
-    mode_t before = umask(0177);
-    bool good = smfi_opensocket(true) == MI_SUCCESS;
-
-    umask(before);
-    return good;
-}
-
-static bool open_socket(const char *spec, const struct listen_access *access, struct fault *why)
-{
-    const char *path = listen_path(spec);
-
-    if (path != NULL && !listen_free(path, why))
-        return false;
-    if (smfi_setconn((char *)(uintptr_t)spec) != MI_SUCCESS)
-        return fail(why, spec, "use this socket");
-    smfi_setbacklog(BACKLOG);
-    if (!open_closed())
-        return fail(why, spec, "listen there");
-    find_ear();
-    return path == NULL || listen_grant(path, access, why);
-}
-
 bool milter_open(const struct settings *set, const struct listen_access *access, struct fault *why)
 {
     struct smfiDesc filter = {
@@ -643,66 +570,17 @@ bool milter_open(const struct settings *set, const struct listen_access *access,
     mutex_init(&gate.lock);
     signal_init(&gate.empty);
     signal_init(&gate.never);
-    mutex_init(&libmilter.lock);
-    signal_init(&libmilter.over);
     if (!clients_parse(&set->milter.queue_clients, &queue_clients, why))
         return false;
-    if (smfi_register(filter) != MI_SUCCESS)
-        return fail(why, set->milter.socket, "start");
-    return open_socket(set->milter.socket, access, why);
-}
-
-static void *libmilter_body(void *unused)
-{
-    bool served = smfi_main() == MI_SUCCESS;
-
-    (void)unused;
-    mutex_lock(&libmilter.lock);
-    libmilter.ended = true;
-    libmilter.served = served;
-    signal_all(&libmilter.over);
-    mutex_unlock(&libmilter.lock);
-    return NULL;
-}
-
-/*
- * libmilter takes up to 5 seconds to stop; but under load it may unlock a mutex that it has destroyed, and never end. false:
- * it has been left to itself.
- */
-static bool await_end(bool *ret_served)
-{
-    int64_t told = INT64_MAX - STOP_MS, now;
-    bool open = true, ended;
-
-    do {
-        now = clock_ms();
-        if (open && !ear_is_open()) {
-            open = false;
-            told = now;
-        }
-        mutex_lock(&libmilter.lock);
-        if (!libmilter.ended)
-            signal_wait_until(&libmilter.over, &libmilter.lock, now + LOOK_MS);
-        ended = libmilter.ended;
-        *ret_served = !ended || libmilter.served;
-        mutex_unlock(&libmilter.lock);
-    } while (!ended && clock_ms() < told + STOP_MS);
-    return ended;
+    return libmilter_open(&filter, set->milter.socket, access, why);
 }
 
 bool milter_serve(struct engine *engine)
 {
-    pthread_t thread;
     bool served;
 
     judge = engine;
-    thread_start(&thread, "milter", libmilter_body, NULL);
-    if (await_end(&served)) {
-        pthread_join(thread, NULL);
-    } else {
-        log_warning("libmilter has been told to stop and does not; it is left behind");
-        pthread_detach(thread);
-    }
+    served = libmilter_serve();
     gate_shut();
     return served;
 }
