@@ -29,6 +29,7 @@
 
 #include <errno.h>
 #include <event2/event.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/queue.h>
 #include <unbound.h>
@@ -351,8 +352,8 @@ static void on_answers(evutil_socket_t fd, short what, void *argument)
     (void)what;
     if (code == 0)
         return;
-    log_error("the resolver is broken (%s): no more DNS answers before a restart", ub_strerror(code));
-    event_del(d->on_answers);       /* else it would be readable for ever; every look-up now times out */
+    log_error("the resolver is broken (%s), and can't be mended; the process ends", ub_strerror(code));
+    abort();                        /* else every look-up would time out for ever; whoever is dead is started again */
 }
 
 static void *run(void *argument)
