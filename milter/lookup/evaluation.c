@@ -131,17 +131,18 @@ static bool alias(const struct host *h)
     return !domain_equal(&h->ret->name, &h->ret->expanded);
 }
 
-/* The secure answer has the last word on what the name's aliases end in. */
+/* The secure answer has the last word on what the name's aliases end in; an insecure one without any takes back none. */
 static void note_alias(struct host *h, const struct dns_look *look, const struct ub_result *records)
 {
     struct domain end;
 
     if (h->alias_known || !look->found)
         return;
-    h->alias_known = secure(look);
     if (records->canonname == NULL || !domain_parse(records->canonname, &end, NULL))
         end = h->ret->name;
-    h->ret->expanded = end;
+    h->alias_known = secure(look);
+    if (h->alias_known || !domain_equal(&end, &h->ret->name))
+        h->ret->expanded = end;
 }
 
 static void address_answered(struct ask *self, const struct ub_result *records)
@@ -223,6 +224,8 @@ static void prune(struct host *h)
         if (ret->at_expanded.look.asked && !denied(&ret->at_expanded.look))
             ask_forget(&h->at_name);
     } else {
+        if (h->cname.open)
+            ask_forget(&h->cname);
         ask_forget(&h->at_expanded);
         if (!secure(&ret->cname))
             ask_forget(&h->at_name);

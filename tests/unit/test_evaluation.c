@@ -324,6 +324,20 @@ static void one_secure_family_is_enough_and_the_other_is_not_waited_for(void **s
     same_in_any_order(lines, "[h.example]", DANE_USABLE);
 }
 
+static void an_alias_that_only_one_family_shows_is_an_alias(void **state)
+{
+    static const struct line lines[] = {
+        { "h.example", A, DNS_INSECURE, "1234", .canonname = "x.other.example" },
+        { "h.example", AAAA, DNS_INSECURE, "1234567812345678", .canonname = "h.example" },
+        { "h.example", CNAME, DNS_SECURE, "x" },
+        { "_25._tcp.h.example", TLSA, DNS_SECURE, KEY },
+        { NULL },
+    };
+
+    (void)state;
+    same_in_any_order(lines, "[h.example]", DANE_USABLE);       /* and no question is left behind */
+}
+
 static void tlsa_is_not_waited_for_where_no_address_is_secure(void **state)
 {
     static const struct line lines[] = {
@@ -743,6 +757,7 @@ int main(void)
         cmocka_unit_test(a_host_without_an_alias_is_never_asked_for_cname),
         cmocka_unit_test(hosts_fail_and_lie_each_for_itself),
         cmocka_unit_test(no_mx_means_the_domain_itself),
+        cmocka_unit_test(an_alias_that_only_one_family_shows_is_an_alias),
         cmocka_unit_test(a_missing_domain_has_no_hosts),
         cmocka_unit_test(a_null_mx_stands_alone),
         cmocka_unit_test(an_exchange_that_is_no_host_name_drops_out),
