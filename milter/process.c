@@ -148,42 +148,64 @@ static bool told_to_stop(void)
     return sigtimedwait(&ends, NULL, &pause) > 0;
 }
 
-bool process_lock(const char *control_path, const struct identity *who, struct fault *why)
+static bool open_lock(const char *path, const struct identity *who, int *ret, struct fault *why)
 {
-    char path[512];
+    int lock = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
     struct stat seen;
-    int lock, tries;
 
-    snprintf(path, sizeof(path), "%s.lock", control_path);
-    lock = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
     if (lock < 0)
         return fault_set(why, "%s: cannot open the lock: %s", path, strerror(errno));
-    if (fstat(lock, &seen) != 0 || !S_ISREG(seen.st_mode) || seen.st_nlink != 1) {
+    if (fstat(lock, &seen) != 0 || !S_ISREG(seen.st_mode) || seen.st_nlink > 1) {
         close(lock);                    /* a link of the user's to somebody else's file? */
         return fault_set(why, "%s: is no plain file of its own; remove it", path);
     }
     if (who->change && fchown(lock, who->uid, who->gid) != 0)
         log_warning("%s: cannot give the lock to %s: %s", path, who->name, strerror(errno));
+    *ret = lock;
+    return true;
+}
+
+static bool await_lock(int lock, const char *path, struct fault *why)
+{
+    int tries;
+
     for (tries = 0; flock(lock, LOCK_EX | LOCK_NB) != 0; tries++) {
-        if (errno != EWOULDBLOCK && errno != EINTR) {
-            fault_set(why, "%s: cannot be locked: %s", path, strerror(errno));
-            close(lock);
-            return false;
-        }
-        if (tries == LOCK_TRIES) {
-            fault_set(why, "%s: another danelawd serves this configuration; stop it first, or see `danelaw reload`", path);
-            close(lock);
-            return false;
-        }
+        if (errno != EWOULDBLOCK && errno != EINTR)
+            return fault_set(why, "%s: cannot be locked: %s", path, strerror(errno));
+        if (tries == LOCK_TRIES)
+            return fault_set(why, "%s: another danelawd serves this configuration; stop it first, or see `danelaw reload`", path);
         if (tries == 0)
             log_info("waiting for another danelawd to end");
-        if (told_to_stop()) {
-            fault_set(why, "%s: told to stop while waiting for another danelawd to end", path);
+        if (told_to_stop())
+            return fault_set(why, "%s: told to stop while waiting for another danelawd to end", path);
+    }
+    return true;
+}
+
+/* Who clears the folder away when the other ends, as a service manager does, takes the file on whose lock we waited. */
+static bool lock_is_at(int lock, const char *path)
+{
+    struct stat ours, there;
+
+    return fstat(lock, &ours) == 0 && lstat(path, &there) == 0 && ours.st_dev == there.st_dev && ours.st_ino == there.st_ino;
+}
+
+bool process_lock(const char *control_path, const struct identity *who, struct fault *why)
+{
+    char path[512];
+    int lock = -1;
+
+    snprintf(path, sizeof(path), "%s.lock", control_path);
+    while (open_lock(path, who, &lock, why)) {
+        if (!await_lock(lock, path, why)) {
             close(lock);
             return false;
         }
+        if (lock_is_at(lock, path))
+            return true;                /* stays open, and locked, until we end */
+        close(lock);
     }
-    return true;                        /* stays open, and locked, until we end */
+    return false;
 }
 
 /*

@@ -872,6 +872,25 @@ def a_second_instance_waits_and_neither_loses_its_sockets(world):
     d.done()
 
 
+def a_lock_that_was_taken_away_is_made_anew(world):
+    """Else two would hold locks on two files of one name, and take each other's sockets."""
+    d = Daemon(world).start()
+    first, second = d.process, d.spawn("-f")
+    assert wait_for(lambda: "waiting for another danelawd" in d.log()), d.log()
+    os.unlink(d.control_path + ".lock")
+    first.terminate()
+    expect(first.wait(LONG), 0)
+    d.process = second
+    assert wait_for(lambda: d.log().count("proven") >= 2), d.log()
+    third = d.spawn("-f")
+    assert wait_for(lambda: d.log().count("waiting for another danelawd") >= 2), d.log()
+    third.terminate()
+    assert third.wait(LONG) != 0
+    a_good_partner_is_accepted(d)
+    expect(ask_map(d.map_path, "postfix-tls good.example"), "OK dane-only")
+    d.done()
+
+
 def after_a_kill_it_starts_again_on_the_same_sockets(world):
     d = Daemon(world).start()
     d.process.kill()
@@ -1272,6 +1291,7 @@ def metrics_and_health_are_served_and_a_taken_port_stops_nobody(world):
 
 ALONE = [term_ends_it_cleanly, term_in_the_rush_hour_ends_it_cleanly, tags_name_the_road_that_all_recipients_share,
          a_second_instance_waits_and_neither_loses_its_sockets, after_a_kill_it_starts_again_on_the_same_sockets,
+         a_lock_that_was_taken_away_is_made_anew,
          testing_a_configuration_says_good_or_each_fault, it_does_not_start_with_a_faulty_configuration,
          it_does_not_start_where_a_file_is_in_a_sockets_place, the_pid_file_names_it_and_goes_with_it,
          in_the_background_it_returns_when_it_is_ready, the_service_manager_hears_that_it_is_ready,
