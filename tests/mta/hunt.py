@@ -226,7 +226,8 @@ class Hunt:
 
     def stuck(self):
         """Accepted, and not where it belongs, though nothing fails any more."""
-        return [s for s in self.shots if s.accepted and s.rule in (SAFE, WAITS, FREE) and not self.copies(s)]
+        return [s for s in self.shots if s.accepted and s.rule in (SAFE, WAITS, FREE) and not self.copies(s)
+                and not (s.partner.name in self.failure.returns and s.letter.fate(self.lab) == "bounced")]
 
     def unauthenticated(self):
         """Told by the partners' side, then by the MTA's."""
@@ -259,7 +260,7 @@ class Hunt:
             if not shot.accepted or self.copies(shot) or letter.fate(self.lab) == "bounced":
                 continue
             ids = {e.queue_id for e in letter.events(self.lab)} | self.lab.mta.log.queue_ids(letter.number)
-            if not any((i, letter.recipient.lower()) in waiting for i in ids):
+            if not any(i in ids and (r == letter.recipient.lower() or letter.way == "bounce") for i, r in waiting):
                 found.append(shot)
         return found
 

@@ -37,6 +37,7 @@ class Failure:
     name = what = ""
     shuts = ()                          # unrelated mail that it may shut out: "sendmail-smtp" where F=T speaks
     exempt = ()                         # names of partners to whom it may legitimately let mail through: say why
+    returns = ()                        # names of partners whose mail the MTA may return: say why
     patience = 60                       # seconds until nobody waits any more for mail whose road asks danelawd
     share = 1                           # a third of the combinations, where a letter takes long: 3
     mta = ""                            # "postfix" or "sendmail" where the other has nothing that could fail so
@@ -385,6 +386,7 @@ class Denied(Path):
     name, what = "denied", "an attacker on the path to some partners denies their TLSA, their MX and their policies, unsigned"
     spoiled = {p.name: (("@", "MX", "nothing"), ("_25._tcp.mx", "TLSA", "nothing"), ("_mta-sts", "TXT", "nothing"))
                for p in CHANGING}
+    returns = ("STS",)                  # nothing proves that an unsigned domain has mail hosts
 
 
 class Replayed(Path):
@@ -551,6 +553,7 @@ class Impostor(Failure):
 
     def begin(self, lab):
         lab.danelawd.kill()
+        self.open = []                  # all connections
         self.ears = [self.listen(f"{lab.danelawd.sockets}/{door}") for door in self.doors]
 
     def listen(self, path):
@@ -567,6 +570,7 @@ class Impostor(Failure):
         with contextlib.suppress(OSError):
             while True:
                 client, _ = ear.accept()
+                self.open.append(client)
                 threading.Thread(target=self.serve, args=(client,), daemon=True).start()
 
     def serve(self, client):
@@ -576,9 +580,10 @@ class Impostor(Failure):
                     client.sendall(self.says)
 
     def end(self, lab):
-        for ear in self.ears:
-            ear.shutdown(socket.SHUT_RDWR)
-            ear.close()
+        for one in self.ears + self.open:
+            with contextlib.suppress(OSError):
+                one.shutdown(socket.SHUT_RDWR)
+                one.close()
         lab.danelawd.start()
 
 
