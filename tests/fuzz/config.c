@@ -112,7 +112,8 @@ static void check_pattern(const struct ruleset *rules, const struct connector *c
 
 static bool is_strong(const struct route *r)
 {
-    return r->tls == TLS_DANE_ONLY || (r->tls == TLS_SECURE && r->tls_match_count > 0) || (r->tls == TLS_VERIFY && r->next_hop[0] == '[');
+    return r->tls == TLS_DANE_ONLY || (r->tls == TLS_SECURE && r->tls_match_count > 0) ||
+           (r->tls == TLS_VERIFY && r->next_hop[0] == '[');
 }
 
 static void check_connector(const struct ruleset *rules, const struct connector *c, bool weak)

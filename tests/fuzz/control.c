@@ -25,6 +25,7 @@
 enum { TRIES = 64 };
 
 static struct settings settings = { .resolver = { .when_broken = "hold-mandatory", .entries = 1000, .tlsa_records = 16 } };
+static struct fake *fake;
 static struct engine *engine;
 static struct holds *holds;
 static struct control *control;
@@ -62,12 +63,20 @@ static void tables(void *self, enum tables_order order, struct control_job *job)
     control_job_end(job, EXIT_FAILURE, NULL, "they are not current");
 }
 
+static void stop(void)
+{
+    control_close(control);
+    engine_close(engine);
+    holds_close(holds);
+    fake_free(fake);
+}
+
 static void start(void)
 {
     struct ruleset *rules = rules_new();
-    struct fake *fake = fake_new();
 
     log_set_level(LOG_LEVEL_ERROR);
+    fake = fake_new();
     rules_add(rules, "Bank", "bank.example *.bank.example", "", MODE_MANDATORY, MODE_NONE);
     rules_add(rules, "Firm", "bo@firm.example", "home.example", MODE_OPPORTUNISTIC, MODE_MANDATORY);
     ruleset_freeze(rules);
@@ -75,9 +84,10 @@ static void start(void)
     fake_says(fake, "bank.example", FAKE_USABLE);
     holds = holds_open(NULL, 1000, 1);
     engine = engine_open(&settings, fake_lookup(fake), &(struct engine_memory){ .holds = holds }, rules);
-    control = control_open(wire_loop(), eventfd(0, EFD_CLOEXEC), engine, &(struct control_hooks){ .reload = reload, .mode = mode,
-                                                                                                .tables = tables, .holds = holds });
-    must(control != NULL);
+    control = control_open(wire_loop(), eventfd(0, EFD_CLOEXEC), engine,
+                           &(struct control_hooks){ .reload = reload, .mode = mode, .tables = tables, .holds = holds });
+    must(control != NULL && atexit(stop) == 0);
+    ruleset_unref(rules);
 }
 
 /* Somebody waits. */
@@ -86,13 +96,15 @@ static size_t hold(void)
     struct address to = rules_address("bo@bank.example"), from = rules_address("al@home.example");
     int64_t now = clock_wall();
 
-    holds_note(holds, &(struct hold_key){ .connector = "Bank", .sender = &from, .recipient = &to }, REASON_DANE_REQUIRED, 86400, now);
+    holds_note(holds, &(struct hold_key){ .connector = "Bank", .sender = &from, .recipient = &to }, REASON_DANE_REQUIRED, 86400,
+               now);
     return holds_count(holds, now);
 }
 
 static bool is_exit(json_int_t status)
 {
-    return status == EX_OK || status == 1 || status == 2 || status == EX_UNAVAILABLE || status == EX_TEMPFAIL || status == EX_CONFIG;
+    return status == EX_OK || status == 1 || status == 2 || status == EX_UNAVAILABLE || status == EX_TEMPFAIL ||
+           status == EX_CONFIG;
 }
 
 static void check_answer(struct evbuffer *in)

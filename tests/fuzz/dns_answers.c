@@ -22,9 +22,9 @@ static void take_look(struct feed *f, struct dns_look *ret)
     static const uint32_t ttls[] = { 0, 1, 29, 30, 31, 300, 3599, 3600, 3601, 86399, 86400, 86401, 604800, UINT32_MAX };
     uint8_t flags = feed_octet(f);
 
-    *ret = (struct dns_look){ .asked = (flags & 1) == 0, .trust = (enum dns_trust)(3 - (flags >> 1 & 3)), .found = (flags & 8) == 0,
-                              .no_name = (flags & 24) == 24, .ttl = ttls[(flags >> 5) + (flags >> 5 == 7 ? feed_octet(f) % 7 : 0)],
-                              .why = "signature crypto failed" };
+    *ret = (struct dns_look){ .asked = (flags & 1) == 0, .trust = (enum dns_trust)(3 - (flags >> 1 & 3)),
+                              .found = (flags & 8) == 0, .no_name = (flags & 24) == 24,
+                              .ttl = ttls[(flags >> 5) + (flags >> 5 == 7 ? feed_octet(f) % 7 : 0)], .why = "signature crypto failed" };
 }
 
 static void take_set(struct feed *f, struct dns_tlsa *into, struct dns_tlsa_set *ret)
@@ -39,7 +39,8 @@ static void take_set(struct feed *f, struct dns_tlsa *into, struct dns_tlsa_set 
     for (i = 0; i < ret->count; i++) {
         octet = feed_octet(f);
         into[i] = (struct dns_tlsa){ .usage = (uint8_t)(3 - (octet & 3)), .selector = octet >> 2 & 1,
-                                     .matching = (uint8_t)(((octet >> 3 & 3) + 1) % 4), .length = lengths[octet >> 5], .data = data };
+                                     .matching = (uint8_t)(((octet >> 3 & 3) + 1) % 4), .length = lengths[octet >> 5],
+                                     .data = data };
     }
 }
 
@@ -86,8 +87,8 @@ static void take_answers(struct feed *f, struct dns_answers *ret)
 
 static struct evidence *take_sts(struct feed *f)
 {
-    static const char *const bodies[] = { "mx: ma.bank.example\n", "mx: mb.bank.example\nmx: mc.bank.example\n", "mx: *.bank.example\n",
-                                          "mx: other.example\n" };
+    static const char *const bodies[] = { "mx: ma.bank.example\n", "mx: mb.bank.example\nmx: mc.bank.example\n",
+                                          "mx: *.bank.example\n", "mx: other.example\n" };
     static const enum sts_state states[] = { STS_ABSENT, STS_ENFORCE, STS_UNKNOWN, STS_FETCH_ERROR, STS_NONE, STS_TESTING };
     uint8_t octet = feed_octet(f);
     enum sts_state state = states[octet % 6];
@@ -250,7 +251,8 @@ static void check_names(const struct decision *d, const struct connector *c, con
     free(words);
 }
 
-static void check_delivery(const struct dns_answers *a, const struct connector *c, const struct evidence *e, const struct decision *d)
+static void check_delivery(const struct dns_answers *a, const struct connector *c, const struct evidence *e,
+                           const struct decision *d)
 {
     bool by_dane = d->tls == TLS_DANE_ONLY && mx_vouched(a) && count_good(a) > 0;
     bool by_sts = d->tls == TLS_SECURE && (d->match == MATCH_STS || d->match == MATCH_STS_BARE) && sts_vouches(e);
@@ -310,8 +312,8 @@ static void check_connectors(const struct dns_answers *a, const struct evidence 
     unsigned i;
 
     for (i = 0; i < 3 * 3 * 2; i++) {
-        struct connector c = { .name = "Bank", .smtp_dane = i % 3, .mta_sts = i / 3 % 3, .require = i / 9, .tls = floors[floor % 5],
-                               .tls_match = names, .tls_match_count = 1 };
+        struct connector c = { .name = "Bank", .smtp_dane = i % 3, .mta_sts = i / 3 % 3, .require = i / 9,
+                               .tls = floors[floor % 5], .tls_match = names, .tls_match_count = 1 };
 
         check_decision(a, &c, both);
         check_need(&c, dane, both);

@@ -156,14 +156,17 @@ void engine_ask_by(struct engine *e, const struct question *q, int64_t deadline_
     now.asked++;
     *ret = (struct answer){ .rules = ruleset_ref(rules), .connector = connectors[(said >> 6) % ROUTES],
                             .hop = next_hop_of(&q->to.domain), .decision = { .verdict = verdict } };
-    ret->decision.reason = verdict == VERDICT_DELIVER || verdict == VERDICT_PASS ? REASON_NONE
-                           : (said >> 3 & 7) == 1                                ? REASON_INTERNAL
-                                                                                 : (enum reason)(REASON_DANE_REQUIRED + (said >> 3 & 7));
+    ret->decision.reason = (enum reason)(REASON_DANE_REQUIRED + (said >> 3 & 7));
+    if (verdict == VERDICT_DELIVER || verdict == VERDICT_PASS)
+        ret->decision.reason = REASON_NONE;
+    else if ((said >> 3 & 7) == 1)
+        ret->decision.reason = REASON_INTERNAL;
     ret->refuse = verdict == VERDICT_BOUNCE || (said & 7) == 1 || (said & 7) == 2;
     now.refused = ret->refuse;
 }
 
-void engine_tell(struct engine *e, const struct address *to, const struct address *from, const char *queue_id, const struct answer *a)
+void engine_tell(struct engine *e, const struct address *to, const struct address *from, const char *queue_id,
+                 const struct answer *a)
 {
     (void)e;
     must(a->connector != NULL && to->kind != ADDRESS_NULL && (queue_id == NULL || *queue_id != '\0') && from != NULL);
@@ -189,7 +192,8 @@ static void set_macros(struct feed *f, uint8_t which)
     struct {
         char *value;
         const char *usual;
-    } macros[] = { { now.queue_id, "4fQz1x0" }, { now.mailer, "smtp" }, { now.recipient, NULL }, { now.sender, NULL }, { now.login, "bo" } };
+    } macros[] = { { now.queue_id, "4fQz1x0" }, { now.mailer, "smtp" }, { now.recipient, NULL }, { now.sender, NULL },
+                   { now.login, "bo" } };
     size_t i;
 
     for (i = 0; i < COUNT_OF(macros); i++) {

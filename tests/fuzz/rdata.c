@@ -1,4 +1,5 @@
-/* The data of records as a zone may have them. The first octet says of which kind; several come each behind an octet of length. */
+/* The data of records as a zone may have them. The first octet says of which kind; several come each behind an octet of
+   length. */
 #include "fuzz.h"
 
 #include "base/text.h"

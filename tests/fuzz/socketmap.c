@@ -98,7 +98,8 @@ static bool begins(const char *text, const char *with)
 
 static void check_reply(const char *request, size_t length, const char *reply)
 {
-    bool sendmail = begins(request, "danelaw "), postfix = begins(request, "postfix-tls ") || begins(request, "postfix-mandatory ");
+    bool postfix = begins(request, "postfix-tls ") || begins(request, "postfix-mandatory ");
+    bool sendmail = begins(request, "danelaw ");
 
     must(is_printable(reply) && (begins(reply, "OK ") || begins(reply, "TEMP ") || strcmp(reply, "NOTFOUND ") == 0));
     must(postfix || reply[0] != 'N');

@@ -40,6 +40,11 @@ void evconnlistener_set_error_cb(struct evconnlistener *l, evconnlistener_errorc
     must(l == (struct evconnlistener *)&listener && on_error != NULL);
 }
 
+void evconnlistener_free(struct evconnlistener *l)
+{
+    must(l == (struct evconnlistener *)&listener);
+}
+
 struct event_base *evconnlistener_get_base(struct evconnlistener *l)
 {
     must(l == (struct evconnlistener *)&listener);
