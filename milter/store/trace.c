@@ -247,7 +247,7 @@ static bool keep_down(struct trace *t, struct writer *w)
         return true;
     t->unlooked = 0;
     excess = excess_of(t, w);
-    return excess <= 0 || bite(w, INT64_MAX, excess < BITE ? excess : BITE, &more);
+    return excess <= 0 || bite(w, INT64_MAX, excess < 2 * LOOK_AFTER ? excess : 2 * LOOK_AFTER, &more);
 }
 
 static bool run_row(struct store_job *self, struct writer *w)
