@@ -413,9 +413,13 @@ static bool look_twice(const char *directory, const char *path, sqlite3 **ret, e
     struct fault reason;
 
     *ret_seen = look(path, ret, why);
+    if (*ret_seen == LOOK_BROKEN)               /* so says SQLite of a disk, too, that could not read for once */
+        *ret_seen = look(path, ret, why);
+    reason = *why;
+    if (*ret_seen == LOOK_BROKEN && !file_can_be_read(directory, why))
+        *ret_seen = LOOK_AWAY;
     if (*ret_seen != LOOK_BROKEN)
         return true;
-    reason = *why;
     if (!file_set_aside(directory, reason.text, why))
         return false;
     *ret_lost = true;
