@@ -27,8 +27,10 @@
 #include "lookup/trust.h"
 #include "lookup/unbound.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <event2/event.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/queue.h>
@@ -74,6 +76,7 @@ struct dns {
     LIST_HEAD(, flight) flights;
     LIST_HEAD(, inquiry) inquiries;
     bool shut;
+    bool staffed;                   /* libunbound has its thread */
 };
 
 static const char closing_words[] = "the resolver is closing";
@@ -329,6 +332,46 @@ static void shut(struct dns *d)
     event_base_loopbreak(d->loop);
 }
 
+/* How many threads bear our own's name; SIZE_MAX: nobody can tell. */
+static size_t count_namesakes(void)
+{
+    DIR *folder = opendir("/proc/self/task");
+    char path[300], own[32] = "", name[32] = "";
+    struct dirent *entry;
+    size_t count = 0;
+
+    if (folder == NULL || pthread_getname_np(pthread_self(), own, sizeof(own)) != 0) {
+        if (folder != NULL)
+            closedir(folder);
+        return SIZE_MAX;
+    }
+    while ((entry = readdir(folder)) != NULL) {
+        FILE *file;
+
+        snprintf(path, sizeof(path), "/proc/self/task/%s/comm", entry->d_name);
+        file = fopen(path, "re");
+        if (file == NULL)
+            continue;
+        count += fgets(name, sizeof(name), file) != NULL && strncmp(name, own, strcspn(name, "\n")) == 0;
+        fclose(file);
+    }
+    closedir(folder);
+    return count;
+}
+
+/*
+ * libunbound starts its thread with the first query, and does not look whether it came to be: without one, nothing would ever
+ * be answered. It inherits our thread's name.
+ */
+static void check_staff(struct dns *d)
+{
+    d->staffed = true;
+    if (count_namesakes() >= 2)
+        return;
+    errno = EAGAIN;
+    mem_lack("a thread for libunbound");
+}
+
 static void on_bell(evutil_socket_t fd, short what, void *argument)
 {
     struct dns *d = argument;
@@ -341,6 +384,8 @@ static void on_bell(evutil_socket_t fd, short what, void *argument)
         shut(d);
     else
         admit(d);
+    if (!d->staffed && (!LIST_EMPTY(&d->flights) || !LIST_EMPTY(&d->inquiries)))
+        check_staff(d);
 }
 
 static void on_answers(evutil_socket_t fd, short what, void *argument)
