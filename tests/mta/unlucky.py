@@ -10,6 +10,7 @@ import shutil
 import signal
 import socket
 import struct
+import subprocess
 import threading
 import time
 
@@ -18,7 +19,7 @@ import letters
 import luck
 import socketmap
 import sts
-from daemon import CONTROL, STORE
+from daemon import BUILD, CONF, CONTROL, STORE
 from lab import wait_until
 from trial import chapter, expect, expect_safe
 
@@ -127,6 +128,7 @@ class Starts:
         if status is None:
             return self.judge_end(what)
         check_serving(self.lab, what)
+        expect("it is kept as" not in self.said(), what, "a good store is moved aside", self.said())
         if status["tables"]["current"]:
             expect(self.table() == self.wanted, what, "the table is not what it should be", self.table())
             self.outcomes["works"] += 1
@@ -189,20 +191,29 @@ def chosen(count, most):
     return sorted({1 + round(step * (count - 1) / (most - 1)) for step in range(most)})
 
 
+def most(short):
+    """How many calls of each kind are tried."""
+    return short if SWEEP is None else 10**9 if SWEEP == "all" else int(SWEEP)
+
+
+def wanted_kinds():
+    """The sanitizer's memory is its own."""
+    kinds = (os.environ.get("UNLUCKY_KINDS") or " ".join(luck.KINDS)).split()
+    return [kind for kind in kinds if kind != "memory" or not luck.sanitized()]
+
+
 @chapter
 def unlucky_start(lab, book):
     """the daemon's start, one call failing"""
     lab.danelawd.kill()
     lab.danelawd.configure(RULES + [connectors.mandatory("*.example", name="wild")])
     bad_luck = luck.Luck()
-    kinds = (os.environ.get("UNLUCKY_KINDS") or " ".join(luck.KINDS)).split()
-    if luck.sanitized() and "memory" in kinds:
-        kinds.remove("memory")                  # the sanitizer's own
+    kinds = wanted_kinds()
     starts = Starts(lab, bad_luck)
     counts = count_calls(starts, kinds)
     print("  " + ", ".join(f"{kind} {count}" for kind, count in counts.items()))
     for kind in kinds:
-        for at in chosen(counts[kind], 4 if SWEEP is None else 10**9 if SWEEP == "all" else int(SWEEP)):
+        for at in chosen(counts[kind], most(3)):
             with book.test(f"{kind}, call {at} of {counts[kind]}"):
                 bad_luck.tell(kind == "memory")
                 bad_luck.order(kind, at=at, stacks=kind == "memory")
@@ -212,6 +223,44 @@ def unlucky_start(lab, book):
     lab.danelawd.kill()
     lab.danelawd.environment = {}
     print("  " + ", ".join(f"{count} {what}" for what, count in starts.outcomes.items()))
+
+
+# --- the command
+
+COMMANDS = [("check", GOOD), ("setup", "postfix"), ("status",), ("tables", "--check")]
+FAIR_ENDS = {0, 1, 69, 75, 78}
+
+
+def command(lab, bad_luck, verb):
+    return subprocess.run([BUILD + "/danelaw", "-c", CONF, *verb], capture_output=True, text=True, timeout=2 * PATIENCE,
+                          check=False, env={**os.environ, **bad_luck.environment()})
+
+
+@chapter
+def unlucky_command(lab, book):
+    """the command, one call failing"""
+    lab.danelawd.environment = {}
+    lab.rules(RULES)
+    wait_until(lambda: lab.danelawd.cli("status").returncode == 0, 60, "the daemon to be well")
+    bad_luck, ends = luck.Luck(), collections.Counter()
+    for verb in COMMANDS:
+        with book.test(f"danelaw {' '.join(verb)}: says why, and ends with a meaning"):
+            for kind in wanted_kinds():
+                bad_luck.order(kind, stacks=kind == "memory")
+            expect(command(lab, bad_luck, verb).returncode == 0, "a lucky one fails")
+            counts = {kind: bad_luck.calls(kind) for kind in wanted_kinds()}
+            bad_luck.mend()
+            for kind, at in [(kind, at) for kind in counts for at in chosen(counts[kind], most(2))]:
+                bad_luck.tell(kind == "memory")
+                bad_luck.order(kind, at=at, stacks=kind == "memory")
+                done = command(lab, bad_luck, verb)
+                bad_luck.mend()
+                fair = done.returncode in FAIR_ENDS and (done.returncode == 0 or done.stdout + done.stderr != "")
+                gave_up = done.returncode < 0 and "the process ends" in done.stderr
+                expect(fair or gave_up or died_in_library(done.stderr), f"{kind} {at}: exit {done.returncode}", done.stdout,
+                       done.stderr)
+                ends[done.returncode] += 1
+    print(f"  exit codes {dict(ends)}")
 
 
 # --- while mail flows
