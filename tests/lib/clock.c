@@ -1,6 +1,6 @@
 /*
- * A wall clock that jumps, for LD_PRELOAD: CLOCK names a file with a number of seconds, which is mapped, so that the clock may
- * jump while the program runs. The clock that counts from the machine's start goes on as it does in life.
+ * A wall clock that jumps, for LD_PRELOAD: CLOCK names a file with a number of seconds, which is mapped, so that it may jump
+ * while the program runs. The clock that counts from the machine's start goes on as it does in life.
  */
 #define _GNU_SOURCE
 

@@ -138,7 +138,7 @@ class Zones:
     # --- the past
 
     def played_back(self, partner, records, days=30):
-        """The zone file of a partner as it may have been: these records, signed by its key, and the signatures' time over."""
+        """The zone file of a partner as it may have been: these records, signed by its key until yesterday."""
         zone, now = partner.name + ".example", int(time.time())
         path = os.path.join(self.directory, f"past-{zone}")
         with open(path, "w", encoding="ascii") as out:

@@ -29,6 +29,8 @@ import time
 import unicodedata
 
 import connectors
+import hunt_dns_failures            # noqa: F401 (they add themselves)
+import hunt_table_failures          # noqa: F401
 import letters
 from hunt_failures import FAILURES
 from trial import expect

@@ -12,7 +12,7 @@ import letters
 import sites
 import sts
 from lab import Client, new_message
-from letters import CLIENT, QUEUE_CLIENT, SENDER, Letter
+from letters import CLIENT, QUEUE_CLIENT, Letter
 from namespace import ROOT, run
 from postfix import CONFIG
 from trial import chapter
