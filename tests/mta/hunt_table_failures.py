@@ -95,7 +95,7 @@ def lax(text):
 class KilledTableGone(Failure):
     name, what = "killed-table-gone", "danelawd is dead, and the table was deleted: nobody's mail has a road"
     shuts = ("sendmail-smtp", "postfix")
-    mta = "postfix"
+    patience, mta = 5, "postfix"        # not even a word: Postfix cannot tell where to
 
     def begin(self, lab):
         lab.danelawd.kill()
