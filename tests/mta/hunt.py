@@ -12,6 +12,7 @@ A kit is the half of the hunt that knows one MTA (hunt_postfix, hunt_sendmail), 
     MIXED                       {name: function(lab, recipients, sender) -> [letters.Letter]}: one message to all of them
     prepare(lab, partners)      once, before the first failure
     set_up(lab, connectors, groups)     the MTA and danelawd with these; an empty queue
+    returned(lab, letter)       whether its sender got it back, where the log says nothing of that
     waiting(lab)                {(queue id, recipient in lower case)} of all that waits in a queue
     rouse(lab, letters)         about every two seconds while a failure lasts: for an MTA that needs to be told
     push(lab, letters)          the same when all is well again: another attempt, now
@@ -29,9 +30,9 @@ import time
 import unicodedata
 
 import connectors
-import hunt_dns_failures            # noqa: F401 (they add themselves)
-import hunt_table_failures          # noqa: F401
+import hunt_table_failures          # noqa: F401 (they add themselves)
 import letters
+from hunt_dns_failures import HELPERS
 from hunt_failures import FAILURES
 from trial import expect
 
@@ -262,6 +263,8 @@ class Hunt:
             letter = shot.letter
             if not shot.accepted or self.copies(shot) or letter.fate(self.lab) == "bounced":
                 continue
+            if self.kit.returned(self.lab, letter):
+                continue
             ids = {e.queue_id for e in letter.events(self.lab)} | self.lab.mta.log.queue_ids(letter.number)
             if not any(i in ids and (r == letter.recipient.lower() or letter.way == "bounce") for i, r in waiting):
                 found.append(shot)
@@ -284,6 +287,8 @@ def hunt(lab, book, failures, kit, seed, partners=PARTNERS, ways=None, mixed=Non
     for name in failures:
         failure = FAILURES[name](random.Random(f"{seed} {name}"))
         tally += hunt_one(lab, book, Hunt(lab, failure, kit, partners, ways, mixed))
+    for process in HELPERS:
+        lab.kill(process)
     return tally
 
 

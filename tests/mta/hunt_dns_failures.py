@@ -16,6 +16,7 @@ from namespace import ROOT
 KEPT, KEPTBAD = sts_table.BY_NAME["kept"], sts_table.BY_NAME["keptbad"]
 CHANGING = (table.HUNTED, KEPT, KEPTBAD)        # partners with a name server of their own
 PLAIN = "10 mx.plaintext.example."              # an MX host that an attacker would like: it takes mail in clear
+HELPERS = ("liar", "danelaw-resolver", "nsd-past")              # processes that some of these failures need
 LIAR = {"silent": "127.0.54.254", "slow": "127.0.54.253", "strips": "127.0.54.252", "lies": "127.0.54.251"}
 LIES = {LIAR["slow"]: [["*", "*", "delay:3"]], LIAR["strips"]: [["*", "*", "strip"]],
         LIAR["lies"]: [["*", "MX", "answer:" + PLAIN], ["*", "TLSA", "nothing"], ["*", "*", "strip"]]}
