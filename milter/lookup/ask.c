@@ -1,9 +1,11 @@
 #include "lookup/ask.h"
 
+#include "base/log.h"
 #include "base/memory.h"
 #include "base/text.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <unbound.h>
 
 enum { CLASS_IN = 1, RCODE_NXDOMAIN = 3 };
@@ -61,6 +63,12 @@ static void on_answer(void *argument, int code, struct ub_result *result)
     ub_resolve_free(result);
 }
 
+void ask_give_up(int code)
+{
+    log_error("the resolver is broken (%s), and can't be mended; the process ends", ub_strerror(code));
+    abort();                        /* else every look-up would time out for ever; whoever is dead is started again */
+}
+
 void ask_send(struct ask *a, const char *name, int type)
 {
     int code;
@@ -68,6 +76,8 @@ void ask_send(struct ask *a, const char *name, int type)
     *a->look = (struct dns_look){ .asked = true };
     code = ub_resolve_async(a->ctx, name, type, CLASS_IN, a, on_answer, &a->id);
     a->open = code == 0;
+    if (code == UB_PIPE)
+        ask_give_up(code);
     if (code != 0)
         *a->look = ask_failure(ub_strerror(code));
 }

@@ -24,6 +24,9 @@ struct ask {
 enum { ASK_A = 1, ASK_CNAME = 5, ASK_MX = 15, ASK_AAAA = 28, ASK_TLSA = 52 };
 
 void ask_send(struct ask *a, const char *name, int type);
+
+/* libunbound's pipes can't be mended once one has failed: says so with its error code, and ends the process. */
+_Noreturn void ask_give_up(int code);
 bool ask_arrived(const struct ask *a);
 /* Gives up on it, if it is open: it has failed for this reason, and answered will not be called. */
 void ask_drop(struct ask *a, const char *why);

@@ -31,7 +31,6 @@
 #include <errno.h>
 #include <event2/event.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/queue.h>
 #include <unbound.h>
@@ -395,10 +394,8 @@ static void on_answers(evutil_socket_t fd, short what, void *argument)
 
     (void)fd;
     (void)what;
-    if (code == 0)
-        return;
-    log_error("the resolver is broken (%s), and can't be mended; the process ends", ub_strerror(code));
-    abort();                        /* else every look-up would time out for ever; whoever is dead is started again */
+    if (code != 0)
+        ask_give_up(code);
 }
 
 static void *run(void *argument)
