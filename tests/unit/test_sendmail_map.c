@@ -371,6 +371,8 @@ static void what_is_held_for_too_long_bounces(void **state)
     assert_begins(route(&s, "bo@bank.example", HOLD), "error:5.7.5:550 dane-required: given up after 24 h: bank.example ");
     assert_recorded("verdict=bounce reason=dane-required");
     assert_begins(route(&s, "bo@dead.example", HOLD), "error:5.4.7:550 dns-temp: given up after 24 h: ");
+    assert_begins(route(&s, "bo@bank.example", HOLD + 29 * 86400), "error:5.7.5:550 dane-required: ");
+    assert_begins(route(&s, "bo@bank.example", 3650 * 86400), "error:4.7.5:451 dane-required: ");      /* a clock is wrong */
     scene_close(&s);
 }
 
