@@ -38,7 +38,7 @@ int ub_resolve_async(struct ub_ctx *ctx, const char *name, int type, int class, 
     (void)ctx;
     must(class == 1 && now.answers == NULL && strlen(name) < sizeof(d.name) && domain_parse(name, &d, NULL));
     if (now.count == QUESTIONS || (feed_octet(&now.feed) & 0xfe) == UNSENT)
-        return UB_PIPE;
+        return UB_NOMEM;                    /* a broken pipe would be the end */
     now.questions[now.count] = (struct question){ .type = type, .open = true, .argument = argument, .answer = answer };
     *id = (int)now.count++;
     return 0;

@@ -63,7 +63,7 @@ int ub_resolve_async(struct ub_ctx *ctx, const char *name, int type, int class, 
     assert_int_equal(class, 1);
     assert_true(question_count < QUESTIONS_MAX);
     if (line_of(name, type)->rcode == UNSENT)
-        return UB_PIPE;
+        return UB_SYNTAX;
     *q = (struct question){ .type = type, .id = (int)question_count, .open = true, .argument = argument, .answer = answer };
     snprintf(q->name, sizeof(q->name), "%s", name);
     *id = q->id;
