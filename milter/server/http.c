@@ -38,7 +38,6 @@ struct http {
     struct event *tick;
     struct client clients[CLIENTS_MAX];
     size_t client_count;
-    int64_t said_at;                    /* that a connection could not be taken */
 };
 
 bool http_listen(const char *spec, int *ret, struct fault *why)
@@ -131,10 +130,13 @@ static struct bufferevent *on_client(struct event_base *loop, void *http)
     return wire;
 }
 
-/* No descriptor is free: asking again before the next tick would only spin. */
-static void on_accept_failed(struct evconnlistener *listener, void *http)
+/* No descriptor is free: asking again before the next tick would only spin. The listener's argument is evhttp's own. */
+static void on_accept_failed(struct evconnlistener *listener, void *unused)
 {
-    if (log_due(&((struct http *)http)->said_at))
+    static int64_t said_at;             /* loop thread only */
+
+    (void)unused;
+    if (log_due(&said_at))
         log_error("http: cannot take another connection: %s", strerror(errno));
     evconnlistener_disable(listener);
 }

@@ -5,6 +5,7 @@
 #include "base/log.h"
 #include "base/memory.h"
 #include "base/thread.h"
+#include "ear.h"
 #include "fake_lookup.h"
 #include "server/http.h"
 #include "site.h"
@@ -20,7 +21,9 @@
 #include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 enum { PATIENCE_SECONDS = 60, PAGE_MAX = 4 * 1024 * 1024, CLIENTS_MAX = 64 };
@@ -121,12 +124,18 @@ static void wait_until_proven(void)
     assert_true(now.resolver_checked);
 }
 
-static int dial(void)
+static void dial_by(int s)
 {
     struct sockaddr_in at = { .sin_family = AF_INET, .sin_port = htons(house.port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
-    int s = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
 
     assert_int_equal(connect(s, (struct sockaddr *)&at, sizeof(at)), 0);
+}
+
+static int dial(void)
+{
+    int s = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+    dial_by(s);
     return s;
 }
 
@@ -588,6 +597,56 @@ static void who_leaves_early_does_no_harm(void **state)
     house_close();
 }
 
+/* No descriptor is free from now on. Gives the limit as it was. */
+static struct rlimit use_up_descriptors(void)
+{
+    struct rlimit before, none;
+    int next = dup(STDIN_FILENO);
+
+    close(next);
+    assert_int_equal(getrlimit(RLIMIT_NOFILE, &before), 0);
+    none = (struct rlimit){ .rlim_cur = (rlim_t)next, .rlim_max = before.rlim_max };
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &none), 0);
+    return before;
+}
+
+static void await_words(const struct ear *ear)
+{
+    int64_t until = clock_ms() + PATIENCE_SECONDS * 1000;
+    struct stat said = { 0 };
+
+    while (said.st_size == 0 && clock_ms() < until) {
+        usleep(2000);
+        assert_int_equal(fstat(ear->heard, &said), 0);
+    }
+}
+
+static void who_comes_while_no_descriptor_is_free_is_served_later(void **state)
+{
+    struct rlimit before;
+    char said[4096];
+    struct ear ear;
+    int s;
+
+    (void)state;
+    house_init();
+    house_open();
+    wait_until_proven();
+    door_open();
+    s = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    ear_open(&ear);
+    before = use_up_descriptors();
+    dial_by(s);
+    await_words(&ear);
+    setrlimit(RLIMIT_NOFILE, &before);
+    ear_close(&ear, said, sizeof(said));
+    assert_has(said, "http: cannot take another connection: Too many open files");
+    say(s, "GET /healthz HTTP/1.1\r\n\r\n");
+    assert_string_equal(body_of(hear(s)), "ok\n");
+    door_close();
+    house_close();
+}
+
 static void a_port_that_is_taken_or_no_address_is_told(void **state)
 {
     struct fault why;
@@ -632,6 +691,7 @@ int main(void)
         cmocka_unit_test(who_drips_is_shut_out_in_time),
         cmocka_unit_test(the_clocks_of_refused_recipients_are_counted_in_time),
         cmocka_unit_test(who_leaves_early_does_no_harm),
+        cmocka_unit_test(who_comes_while_no_descriptor_is_free_is_served_later),
         cmocka_unit_test(a_port_that_is_taken_or_no_address_is_told),
     };
 
