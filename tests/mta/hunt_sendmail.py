@@ -14,7 +14,7 @@ import uuid
 import letters
 import sendmail
 import sts
-from lab import Client, new_message
+from lab import Client, new_message, wait_until
 from letters import QUEUE_CLIENT, SENDER, Letter
 from namespace import run
 
@@ -22,6 +22,7 @@ NAME = "sendmail"
 LOCAL, BOX = "sender.example", "bo@sender.example"
 HOME = sendmail.OURS + "/home"
 FILTER = sendmail.BIN + "/again"        # a content filter: sends on what it reads to its argument
+REPORTED = re.compile(r": (?:DSN|return to sender|postmaster notify): ")
 TEN_MINUTES = 600                       # older than what is the milter's business alone: route itself holds it
 RETURNED = ()                           # no way returns what another would hold
 PAST_THE_MILTER = {"sendmail -Am", "queue run", "old queue file", "ETRN"}
@@ -34,6 +35,7 @@ def prepare(_, partners):
         out.write("#!/bin/sh\nread -r from sender rest\nexec /usr/sbin/sendmail -i -f \"$sender\" -- \"$1\"\n")
     os.chmod(FILTER, 0o755)
     with open(sendmail.CONFIG + "/aliases", "a", encoding="ascii") as aliases:
+        aliases.write("boss: al\n")
         for domain in domains:
             aliases.write(f"alias-{domain}: {end('alias', domain)}\n"
                           f"list-{domain}: :include:{HOME}/list-{domain}\n"
@@ -60,6 +62,19 @@ def write(path, line):
 
 def set_up(lab, connectors, groups):
     lab.rules(connectors, sts=sts.settings(lab), **groups)
+
+
+def returned(lab, letter):
+    """Sendmail logs nothing of a recipient whom its rules refuse for good in the queue; the sender's mailbox has the report."""
+    def reported():
+        reports = lab.mta.mailbox("al").lower().split("\nreporting-mta: ")
+        return any(letter.recipient.lower() in report and (letter.way == "bounce" or letter.number in report)
+                   for report in reports[1:])
+    ids = lab.mta.log.queue_ids(letter.number)
+    told = any(REPORTED.search(line) for line in lab.mta.log.about(*ids)) if ids else False
+    with contextlib.suppress(TimeoutError):
+        return bool(wait_until(reported, 60, "the report") if told else reported())
+    return False
 
 
 def waiting(lab):
