@@ -17,12 +17,13 @@ skip() {
     echo "skip $1: $2"
 }
 
-# Exposures in tenths, "below 2.0": the threshold is the most that is good.
-for unit in danelawd danelaw-sweep; do
+# Exposures in tenths: the daemon's below 2.0; the sweep runs Postfix's programs as root, which want the machine's addresses.
+for exposed in danelawd=19 danelaw-sweep=22; do
+    unit=${exposed%=*}
     name=exposure_of_$(echo $unit | tr - _)
     if ! systemd-analyze security --help 2>/dev/null | grep -q -- --offline; then
         skip "$name" "no systemd-analyze of systemd 250 or later"
-    elif said=$(systemd-analyze security --no-pager --offline=true --threshold=19 "contrib/$unit.service" 2>&1); then
+    elif said=$(systemd-analyze security --no-pager --offline=true --threshold="${exposed#*=}" "contrib/$unit.service" 2>&1); then
         good "$name"
     else
         bad "$name" "$(echo "$said" | tail -n 1)"
