@@ -138,10 +138,12 @@ static void tell_own(struct steward *s)
 static bool write_tables(struct steward *s, bool *ret_changed, struct fault *ret_why)
 {
     struct ruleset *rules = engine_rules(s->engine);
+    uint64_t before = tables_look(&s->config->settings);
     struct fault why = { "" };
     bool changed = false, good;
 
     good = may_write(s, rules, &why) && tables_write(&s->config->settings, rules, &changed, &why);
+    s->tables_seen = good && !changed ? before : tables_look(&s->config->settings);     /* who came meanwhile is noticed */
     engine_tables(s->engine, good);
     tell_own(s);
     ruleset_unref(rules);
@@ -151,7 +153,6 @@ static bool write_tables(struct steward *s, bool *ret_changed, struct fault *ret
     if (ret_why != NULL)
         *ret_why = why;
     s->tables_at = clock_ms() + (good ? TABLES_GOOD_MS : TABLES_BAD_MS);
-    s->tables_seen = tables_look(&s->config->settings);
     return good;
 }
 
