@@ -349,8 +349,10 @@ static size_t count_namesakes(void)
 
         snprintf(path, sizeof(path), "/proc/self/task/%s/comm", entry->d_name);
         file = fopen(path, "re");
-        if (file == NULL)
+        if (file == NULL) {
+            count += errno != ENOENT;   /* no descriptor is free, say: it may be one */
             continue;
+        }
         count += fgets(name, sizeof(name), file) != NULL && strncmp(name, own, strcspn(name, "\n")) == 0;
         fclose(file);
     }
