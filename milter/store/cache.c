@@ -6,9 +6,10 @@
  *     an entry's evidence away, as it does where the entry is pinned.
  *  3. A waiter is on the list of one searching entry, or on none. Who takes it off owns the wake-up.
  *  4. A shard's lock is never held across a wake-up.
- *  5. There are never more than `entries` that aren't pinned (but where a reload has just unpinned some), in all shards together: who makes one reserves its place in
- *     `loose` first, and gives it back where nothing can be let go for it. What their evidence takes is counted in `octets`;
- *     past the limit each landing lets the fattest of its shard go, so that nobody crowds out others by size.
+ *  5. There are never more than `entries` that aren't pinned (but where a reload has just unpinned some), in all shards
+ *     together: who makes one reserves its place in `loose` first, and gives it back where nothing can be let go for it.
+ *     What their evidence takes is counted in `octets`; past the limit each landing lets the fattest of its shard go, so
+ *     that nobody crowds out others by size.
  *  6. A shard counts the states of its entries as they come and go: put_found_locked() alone changes an entry's evidence.
  *
  *   absent --cache_join--> searching --cache_land--> fresh --time--> stale --cache_join, cache_due--> searching
