@@ -24,5 +24,7 @@ bool doctor_is_harmless(const struct doctor *d, const char *value, const char *o
 bool doctor_is_table(const struct doctor *d, const char *table);
 /* Whether a list of tables has it. */
 bool doctor_has_table(const struct doctor *d, const char *list);
+/* Whether the list sends all domains that are not in ASCII on the road that asks us. */
+bool doctor_has_spellings(const char *list);
 
 #endif

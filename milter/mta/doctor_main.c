@@ -82,40 +82,8 @@ static void check_instances(struct doctor *d)
                     "danelaw doctor postfix --config-dir D, for each of them");
 }
 
-/* Where a requirement of its own would be missed. */
-static bool something_demanded(const struct doctor *d)
-{
-    size_t i;
-
-    for (i = 0; i < ruleset_count(d->rules); i++) {
-        const struct connector *c = ruleset_at(d->rules, i);
-
-        if (!c->test_mode && (connector_is_mandatory(c) || c->tls >= TLS_ENCRYPT))
-            return true;
-    }
-    return false;
-}
-
-/* Postfix finds the hosts of a domain by what Unicode makes of its name, but its line in a table as it is written. */
-static void check_spellings(struct doctor *d)
-{
-    size_t i;
-
-    for (i = 0; i < d->service_count && something_demanded(d); i++) {
-        const struct doctor_service *s = &d->services[i];
-
-        if (strcmp(s->command, "trivial-rewrite") != 0 || doctor_service(d, s->name, s->type) != s ||
-            strcmp(doctor_value(d, s, "smtputf8_enable"), "yes") != 0)
-            continue;
-        doctor_find(d, DOCTOR_LEAK, doctor_say(d, "master.cf: %s: -o smtputf8_enable", s->name),
-                    "a partner's domain in other letters, as with wide or composed ones, is found in DNS, but not in the table: "
-                    "mail by sendmail(1), or while danelawd is down, goes past its road", "-o smtputf8_enable=no");
-    }
-}
-
 void doctor_main(struct doctor *d)
 {
-    check_spellings(d);
     check_lifetimes(d);
     check_bounces(d);
     check_delimiter(d);

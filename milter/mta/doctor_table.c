@@ -17,6 +17,13 @@ static const char *const rewrite = "danelaw reload, or danelaw tables while dane
 
 enum { KEYS_BYTES_MAX = 256 * 1024 * 1024 };
 
+/* As main.cf would have it: what we are told has each $name replaced. */
+static void put_word(const char *word, struct text *ret)
+{
+    for (; *word != '\0'; word++)
+        text_print(ret, *word == '$' ? "$$" : "%c", *word);
+}
+
 /* What transport_maps should be. */
 static const char *wanted_maps(const struct doctor *d, const char *now)
 {
@@ -25,11 +32,13 @@ static const char *wanted_maps(const struct doctor *d, const char *now)
 
     text_init(&line, 64 * 1024);
     text_print(&line, "transport_maps = %s", d->table);
+    if (!doctor_has_spellings(now))
+        text_put(&line, ", regexp:{{" SETUP_SPELLINGS "$$/ " ROAD_OPPORTUNISTIC ":}}");
     while ((word = postconf_word(&now, d->memory)) != NULL) {
         const char *path = strchr(maps_behind_proxy(word), ':');
 
         if (path == NULL || strcmp(path + 1, d->table_path) != 0)
-            text_print(&line, ", %s", word);
+            text_put(&line, ", "), put_word(word, &line);
     }
     kept = doctor_say(d, "%s", text_words(&line));
     text_done(&line);
@@ -65,6 +74,39 @@ static void check_routers(struct doctor *d)
     while (doctor_next_place(d, "transport_maps", &cursor, &place)) {
         if (place.service == NULL || strcmp(place.service->command, "trivial-rewrite") == 0)
             check_listed(d, &place);
+    }
+}
+
+/* Where a requirement of its own would be missed. */
+static bool something_demanded(const struct doctor *d)
+{
+    size_t i;
+
+    for (i = 0; i < ruleset_count(d->rules); i++) {
+        const struct connector *c = ruleset_at(d->rules, i);
+
+        if (!c->test_mode && (connector_is_mandatory(c) || c->tls >= TLS_ENCRYPT))
+            return true;
+    }
+    return false;
+}
+
+/* Postfix finds the hosts of a domain by what Unicode makes of its name, but its line in a table as it is written. */
+static void check_spellings(struct doctor *d)
+{
+    size_t i;
+
+    for (i = 0; i < d->service_count && something_demanded(d); i++) {
+        const struct doctor_service *s = &d->services[i];
+        const char *maps = strcmp(s->command, "trivial-rewrite") == 0 ? doctor_value(d, s, "transport_maps") : "";
+
+        if (!doctor_has_table(d, maps) || doctor_has_spellings(maps) || doctor_service(d, s->name, s->type) != s ||
+            strcmp(doctor_value(d, s, "smtputf8_enable"), "yes") != 0)
+            continue;
+        doctor_find(d, DOCTOR_LEAK, "main.cf: transport_maps",
+                    "a partner's domain in other letters, as with wide or composed ones, is found in DNS, but not in the table: "
+                    "mail by sendmail(1), or while danelawd is down, goes past its road",
+                    wanted_maps(d, maps));
     }
 }
 
@@ -243,5 +285,6 @@ void doctor_table(struct doctor *d)
     if (*d->table == '\0')
         return;
     check_routers(d);
+    check_spellings(d);
     check_relayed(d);
 }

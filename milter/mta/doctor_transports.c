@@ -280,6 +280,11 @@ bool doctor_has_table(const struct doctor *d, const char *list)
     return false;
 }
 
+bool doctor_has_spellings(const char *list)
+{
+    return strstr(list, "{" SETUP_SPELLINGS "$/ " ROAD_OPPORTUNISTIC ":}") != NULL;
+}
+
 static void check_list(struct doctor *d, const struct doctor_place *place)
 {
     const char *list = place->value, *word;
@@ -287,7 +292,7 @@ static void check_list(struct doctor *d, const struct doctor_place *place)
     while ((word = postconf_word(&list, d->memory)) != NULL) {
         struct other o = { .d = d, .place = place, .word = word, .table = maps_behind_proxy(word) };
 
-        if (strchr(word, ':') == NULL || doctor_is_table(d, o.table))
+        if (strchr(word, ':') == NULL || doctor_is_table(d, o.table) || doctor_has_spellings(word))
             continue;
         o.before = doctor_has_table(d, list);
         check_other(&o);

@@ -11,6 +11,33 @@
 
 enum { LINE_MAX_BYTES = 1024 * 1024 };
 
+/* A domain of the site's own that is not in ASCII: for a regular expression, before the one that takes all such. */
+static void put_own_domain(const char *domain, struct text *ret)
+{
+    text_put(ret, "{/@");
+    for (; *domain != '\0'; domain++)
+        text_print(ret, "%s%c", *domain == '.' ? "\\" : "", *domain);
+    text_put(ret, "$$/ :}, ");
+}
+
+/*
+ * smtp(8) finds the hosts of a domain in more spellings (wide letters, accents as characters of their own) than any table has.
+ * Whatever is not in ASCII takes the road that asks us, and so is held while nobody answers there.
+ */
+static void put_spellings(const struct setup_site *s, struct arena *memory, struct text *ret)
+{
+    const char *own = s->own_domains, *word, *at;
+
+    text_put(ret, ", regexp:{");
+    while ((word = postconf_word(&own, memory)) != NULL) {
+        for (at = word; *at > ' ' && *at < 0x7f; at++)
+            ;
+        if (*at != '\0' && strpbrk(word, ":/{}") == NULL)
+            put_own_domain(word, ret);
+    }
+    text_put(ret, "{" SETUP_SPELLINGS "$$/ " ROAD_OPPORTUNISTIC ":}}");
+}
+
 static void put_transport_maps(const struct setup_site *s, const struct settings *set, struct arena *memory, struct text *ret)
 {
     struct text name, path;
@@ -27,7 +54,10 @@ static void put_transport_maps(const struct setup_site *s, const struct settings
     if (strcmp(set->tables.mta, "postfix") != 0)
         text_put(ret, "# note: the table is only written when danelaw.conf says tables.mta = \"postfix\"; Postfix defers all "
                       "mail while a table is missing\n");
+    if (*s->relayhost != '\0')
+        text_put(ret, "# note: mail to domains that are not written in ASCII goes to their own hosts, not to relayhost\n");
     text_print(ret, "transport_maps = %s", text_words(&name));
+    put_spellings(s, memory, ret);
     setup_put_others(s->transport_maps, text_words(&path), false, memory, ret);
     text_put(ret, "\n");
     text_done(&name);
@@ -132,16 +162,6 @@ static void put_default(const struct setup_site *s, const struct ruleset *rules,
     text_put(ret, "\n");
 }
 
-/*
- * smtp(8) finds the hosts of a domain in more spellings (wide letters, accents as characters of their own) than any table has.
- * Whoever resolves addresses takes none but A-labels then; local parts are as they were.
- */
-static void put_rewrite(const struct setup_site *s, struct text *ret)
-{
-    text_print(ret, "# this one in place of the line that is there\nrewrite unix - - %c - - trivial-rewrite\n"
-                    "    -o smtputf8_enable=no\n", s->rewrite_chroot ? 'y' : 'n');
-}
-
 static bool put_master(const struct setup_site *s, const struct settings *set, struct arena *memory, struct text *ret,
                        struct fault *why)
 {
@@ -157,8 +177,6 @@ static bool put_master(const struct setup_site *s, const struct settings *set, s
     if (good && strncmp(text_words(&map.name), "unix:", 5) == 0)
         note_group(s, "maps", set->maps.socket_group, set->maps.socket_mode, ret);
     good = good && setup_roads(s, set, memory, roads, why);
-    if (good)
-        put_rewrite(s, ret);
     for (i = 0; good && i < SETUP_ROADS; i++)
         setup_road_print(&roads[i], ret);
     text_done(&map.name);

@@ -5,7 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { NAME_MAX_BYTES = 8192 };
+enum { NAME_MAX_BYTES = 8192, LISTS_MAX_BYTES = 1024 * 1024 };
 
 static const char *or_none(const char *value)
 {
@@ -24,11 +24,25 @@ static bool is_chrooted(struct setup_site *s, const char *field, bool *ret)
     return true;
 }
 
+/* Several lists of domains as one. */
+static void join(struct setup_site *s, const char *const lists[], size_t count)
+{
+    struct text all;
+    size_t i;
+
+    text_init(&all, LISTS_MAX_BYTES);
+    for (i = 0; i < count; i++)
+        text_print(&all, "%s ", or_none(lists[i]));
+    s->own_domains = arena_text(s->conf.memory, text_words(&all));
+    text_done(&all);
+}
+
 static bool ask_expanded(struct setup_site *s)
 {
-    enum { VERSION, QUEUE, OWNER, RELAYHOST, CA_FILE, CA_PATH, CA_DEFAULT, LEVEL };
+    enum { VERSION, QUEUE, OWNER, RELAYHOST, CA_FILE, CA_PATH, CA_DEFAULT, LEVEL, OWN, OWN_COUNT = 4 };
     static const char *const names[] = { "mail_version", "queue_directory", "mail_owner", "relayhost", "smtp_tls_CAfile",
-                                         "smtp_tls_CApath", "tls_append_default_CA", "compatibility_level", NULL };
+                                         "smtp_tls_CApath", "tls_append_default_CA", "compatibility_level", "mydestination",
+                                         "virtual_alias_domains", "virtual_mailbox_domains", "relay_domains", NULL };
     const char *values[COUNT_OF(names)];
 
     if (!postconf_read(&s->conf, true, names, values, &s->why))
@@ -41,9 +55,9 @@ static bool ask_expanded(struct setup_site *s)
     s->relayhost = or_none(values[RELAYHOST]);
     s->has_authorities = *or_none(values[CA_FILE]) != '\0' || *or_none(values[CA_PATH]) != '\0' ||
                          strcmp(or_none(values[CA_DEFAULT]), "yes") == 0;
+    join(s, values + OWN, OWN_COUNT);
     s->old_chroot = strcmp(or_none(values[LEVEL]), "0") == 0;
-    return is_chrooted(s, "smtp/unix/chroot", &s->smtp_chroot) && is_chrooted(s, "smtp/inet/chroot", &s->smtpd_chroot) &&
-           is_chrooted(s, "rewrite/unix/chroot", &s->rewrite_chroot);
+    return is_chrooted(s, "smtp/unix/chroot", &s->smtp_chroot) && is_chrooted(s, "smtp/inet/chroot", &s->smtpd_chroot);
 }
 
 static bool ask_as_written(struct setup_site *s)
@@ -66,7 +80,7 @@ void setup_site_ask(struct setup_site *s, const struct settings *set, struct are
 {
     *s = (struct setup_site){ .queue = "/var/spool/postfix", .owner = "postfix", .transport_maps = "", .milters = "",
                               .milter_checks = "", .header_checks = "", .relayhost = "", .smtp_chroot = true,
-                              .smtpd_chroot = true, .rewrite_chroot = true, .major = 3, .minor = 7 };
+                              .own_domains = "", .smtpd_chroot = true, .major = 3, .minor = 7 };
     s->known = postconf_find(set, memory, &s->conf, &s->why) && ask_expanded(s) && ask_as_written(s);
 }
 
@@ -101,7 +115,7 @@ void setup_put_others(const char *list, const char *ours, bool before, struct ar
     const char *word;
 
     while ((word = postconf_word(&list, memory)) != NULL) {
-        if (strstr(word, ours) == NULL)
+        if (strstr(word, ours) == NULL && strstr(word, SETUP_SPELLINGS) == NULL)
             text_print(ret, before ? "%s, " : ", %s", word);
     }
 }

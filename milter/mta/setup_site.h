@@ -4,6 +4,9 @@
 #include "base/text.h"
 #include "mta/postconf.h"
 
+/* In transport_maps: recipients with a domain that is not in ASCII. */
+#define SETUP_SPELLINGS "/[^!-~][^@]*"
+
 /* What the site's Postfix says of itself; presets where it can't be asked. */
 struct setup_site {
     struct postconf conf;
@@ -12,9 +15,10 @@ struct setup_site {
     const char *queue, *owner;
     const char *transport_maps, *milters, *milter_checks, *header_checks;       /* as written, $names and all */
     const char *relayhost;
+    const char *own_domains;                    /* what it delivers itself, aliases or relays for, as one list */
     bool has_authorities;
     bool old_chroot;                            /* `-` in master.cf's chroot column means yes */
-    bool smtp_chroot, smtpd_chroot, rewrite_chroot;
+    bool smtp_chroot, smtpd_chroot;
     unsigned major, minor;
 };
 

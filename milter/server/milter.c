@@ -407,7 +407,8 @@ static void say_missed(const struct answer *a, const struct address *to, const c
 
 /*
  * A domain in Unicode has more spellings than its A-label and its U-label: wide letters, accents as characters of their own,
- * an ideographic full stop. Postfix finds none of them in its table, and yet resolves them to the partner's hosts.
+ * an ideographic full stop. Postfix finds none of them in its table, and yet resolves them to the partner's hosts. The road that
+ * asks the map is right for all of them, and `danelaw setup postfix` leads them there.
  */
 static bool in_unicode(const char *address)
 {
@@ -434,8 +435,10 @@ static sfsistat refuse_spelling(SMFICTX *ctx, const struct address *to, struct a
 static sfsistat check_road(SMFICTX *ctx, const struct address *to, char **arguments, struct answer *a)
 {
     const char *mailer = macro(ctx, "{rcpt_mailer}"), *spelled = macro(ctx, "{rcpt_addr}");
-    const char *road = missed_road(a, to, mailer);
-    bool past = road != NULL && in_unicode(spelled != NULL ? spelled : arguments[0]);
+    bool odd = in_unicode(spelled != NULL ? spelled : arguments[0]);
+    bool asks = mailer != NULL && strcmp(mailer, ROAD_OPPORTUNISTIC) == 0 && a->connector->smart_host_count == 0;
+    const char *road = odd && asks ? NULL : missed_road(a, to, mailer);
+    bool past = road != NULL && odd;
 
     if (road != NULL && (past || !settings->milter.tag))
         say_missed(a, to, mailer, road, macro(ctx, "i"));

@@ -156,8 +156,6 @@ class Postfix:
                 section = title[1]
             elif section:
                 pieces[section].append(line)
-        for service, kind in re.findall(r"^# this one in place .*\n(\S+) (\S+) ", printed, re.MULTILINE):
-            run("postconf", "-MX", f"{service}/{kind}")
         for name, lines in pieces.items():
             with open(f"{CONFIG}/{name}", "a", encoding="utf-8") as out:
                 out.write("\n".join(lines) + "\n")

@@ -193,7 +193,8 @@ static void postfix_takes_the_lines_and_means_the_same(void **state)
     said = printed(&s, rules, true);
     apply(&s, said);
     expect_setting(&s, "-h", "transport_maps",
-                   "hash:/var/lib/danelaw/postfix/transport, hash:/etc/postfix/transport, $more_maps");
+                   "hash:/var/lib/danelaw/postfix/transport, regexp:{{/[^!-~][^@]*$$/ danelaw:}}, hash:/etc/postfix/transport, "
+                   "$more_maps");
     expect_setting(&s, "-h", "smtpd_milters", "inet:127.0.0.1:8891, { unix:/run/other, default_action=tempfail }, "
                    "{ unix:/run/danelaw/milter.sock, default_action=accept, connect_timeout=5s, command_timeout=15s }");
     expect_setting(&s, "-xh", "default_transport", "danelaw");
@@ -209,7 +210,8 @@ static void postfix_takes_the_lines_and_means_the_same(void **state)
                    "regexp:{{/^X-Danelaw-Route:/ IGNORE}}, regexp:{{/^Received: from inside/ IGNORE}}");
     expect_not_in(said, "smtp_tls_CAfile");
     again = printed(&s, rules_new(), false);            /* asked again, it does not pile up */
-    expect_in(again, "transport_maps = hash:/var/lib/danelaw/postfix/transport, hash:/etc/postfix/transport, $more_maps\n");
+    expect_in(again, "transport_maps = hash:/var/lib/danelaw/postfix/transport, regexp:{{/[^!-~][^@]*$$/ danelaw:}}, "
+                     "hash:/etc/postfix/transport, $more_maps\n");
     expect_in(again, "smtpd_milters = inet:127.0.0.1:8891, { unix:/run/other, default_action=tempfail }, { unix:/run/danelaw");
     site_close(&s);
 }
@@ -253,19 +255,20 @@ static void sockets_outside_the_chroot_are_said(void **state)
     site_close(&s);
 }
 
-/* As the site has it, but for the option. */
-static void domains_are_taken_in_a_labels_alone(void **state)
+static void domains_in_other_letters_take_the_road_that_asks(void **state)
 {
-    AUTO(free) char *said = NULL, *free_said = NULL;
+    AUTO(free) char *said = NULL, *own = NULL;
     struct site s;
 
     (void)state;
-    site_open(&s, "");
+    site_open(&s, "transport_maps = regexp:{{/[^!-~][^@]*$$/ danelaw:}}, hash:/etc/postfix/transport\n");
     said = printed(&s, rules_new(), false);
-    expect_in(said, "\nrewrite unix - - y - - trivial-rewrite\n    -o smtputf8_enable=no\n");
-    site_write(&s, "etc/master.cf", "rewrite unix - - n - - trivial-rewrite\nsmtp inet n - y - - smtpd\nsmtp unix - - y - - smtp\n");
-    free_said = printed(&s, rules_new(), false);
-    expect_in(free_said, "\nrewrite unix - - n - - trivial-rewrite\n    -o smtputf8_enable=no\n");
+    expect_in(said, "/postfix/transport, regexp:{{/[^!-~][^@]*$$/ danelaw:}}, hash:/etc/postfix/transport\n");
+    site_close(&s);
+    site_open(&s, "mydestination = home.example, b\xc3\xbc" "cher.example\nrelayhost = [relay.example]\n");
+    own = printed(&s, rules_new(), false);
+    expect_in(own, ", regexp:{{/@b\xc3\xbc" "cher\\.example$$/ :}, {/[^!-~][^@]*$$/ danelaw:}}\n");
+    expect_in(own, "# note: mail to domains that are not written in ASCII goes to their own hosts");
     site_close(&s);
 }
 
@@ -353,7 +356,7 @@ int main(void)
         cmocka_unit_test(postfix_takes_the_lines_and_means_the_same),
         cmocka_unit_test(sockets_below_the_queue_work_in_a_chroot),
         cmocka_unit_test(sockets_outside_the_chroot_are_said),
-        cmocka_unit_test(domains_are_taken_in_a_labels_alone),
+        cmocka_unit_test(domains_in_other_letters_take_the_road_that_asks),
         cmocka_unit_test(inet_sockets_are_turned_around),
         cmocka_unit_test(everyones_road_is_the_default_transport),
         cmocka_unit_test(a_site_that_cannot_be_asked_gets_the_lines_and_a_warning),
