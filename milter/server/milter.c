@@ -7,10 +7,10 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/memory.h"
-#include "base/thread.h"
 #include "policy/reply.h"
 #include "policy/roads.h"
 #include "server/clients.h"
+#include "server/gate.h"
 #include "server/libmilter.h"
 
 #include <netinet/in.h>
@@ -27,43 +27,6 @@ enum { TAGS_MAX = 100 * 1000, SAY_AGAIN_MS = 60 * 1000 };
 static const struct settings *settings;
 static struct engine *judge;
 static struct clients *queue_clients;
-
-/*
- * smfi_main() returns while sessions still run, and nothing joins their threads. So each callback that uses the above
- * passes a gate; once that is shut, who comes to it waits there for the end of the process. The MTA then sees what a dead
- * filter shows: a connection that ends.
- */
-static struct {
-    struct mutex lock;
-    struct signal empty, never;
-    size_t inside GUARDED_BY(lock);
-    bool shut GUARDED_BY(lock);
-} gate;
-
-static void gate_enter(void)
-{
-    mutex_lock(&gate.lock);
-    while (gate.shut)
-        signal_wait(&gate.never, &gate.lock);
-    gate.inside++;
-    mutex_unlock(&gate.lock);
-}
-
-static void gate_leave(void)
-{
-    mutex_lock(&gate.lock);
-    gate.inside--;
-    if (gate.inside == 0)
-        signal_all(&gate.empty);
-    mutex_unlock(&gate.lock);
-}
-
-static void gate_shut(void)
-{
-    mutex_lock(&gate.lock);
-    gate.shut = true;
-    mutex_unlock(&gate.lock);
-}
 
 /* The road that all recipients of a message share so far. */
 enum tag_state { TAG_OPEN = 0, TAG_SHARED, TAG_SPLIT };
@@ -570,9 +533,7 @@ bool milter_open(const struct settings *set, const struct listen_access *access,
     };
 
     settings = set;
-    mutex_init(&gate.lock);
-    signal_init(&gate.empty);
-    signal_init(&gate.never);
+    gate_open();
     if (!clients_parse(&set->milter.queue_clients, &queue_clients, why))
         return false;
     return libmilter_open(&filter, set->milter.socket, access, why);
@@ -590,10 +551,7 @@ bool milter_serve(struct engine *engine)
 
 void milter_close(void)
 {
-    mutex_lock(&gate.lock);
-    while (gate.inside > 0)
-        signal_wait(&gate.empty, &gate.lock);
-    mutex_unlock(&gate.lock);
+    gate_await();
 }
 
 size_t milter_sessions(void)
