@@ -50,10 +50,10 @@ static bool check_labels(const char *ascii, size_t length, struct domain *ret, s
     return true;
 }
 
-static bool is_ascii(const char *text)
+bool domain_is_ascii(const char *spoken)
 {
-    for (; *text != '\0'; text++) {
-        if ((unsigned char)*text >= 0x80)
+    for (; *spoken != '\0'; spoken++) {
+        if ((unsigned char)*spoken >= 0x80)
             return false;
     }
     return true;
@@ -65,7 +65,7 @@ bool domain_parse(const char *spoken, struct domain *ret, struct fault *why)
     size_t length;
     int code;
 
-    if (is_ascii(spoken)) {
+    if (domain_is_ascii(spoken)) {
         length = strlen(spoken);
         if (length > 1 && spoken[length - 1] == '.')
             length--;

@@ -42,6 +42,8 @@ struct next_hop {
 bool domain_parse(const char *spoken, struct domain *ret, struct fault *why);
 /* The same name with U-labels, where that is another spelling; false: there is none. Any thread. */
 bool domain_unicode(const struct domain *d, char *ret, size_t size);
+/* Whether it is spelled in ASCII alone. Pure. */
+bool domain_is_ascii(const char *spoken);
 bool domain_equal(const struct domain *a, const struct domain *b);
 /* The part behind the first dot, borrowed from name, or NULL. */
 const char *domain_parent(const char *name);

@@ -52,7 +52,8 @@ struct sendmail_question {
     const char *server_name, *server_addr, *tls_version, *fingerprint;
 };
 
-enum map_table { MAP_POSTFIX_TLS = 0, MAP_POSTFIX_MANDATORY };
+/* MAP_POSTFIX_SPELLED: MAP_POSTFIX_TLS for a domain that is not in ASCII, whose mail may be here whatever its connector demands. */
+enum map_table { MAP_POSTFIX_TLS = 0, MAP_POSTFIX_MANDATORY, MAP_POSTFIX_SPELLED };
 
 /* A map question on its way; done is called exactly once, maybe inside the call, on any thread. */
 struct pending {

@@ -66,8 +66,8 @@ static bool render(enum map_table table, const struct decision *d, const struct 
 }
 
 /*
- * While the MTA goes by yesterday's table, all who rule mail to this next hop today are asked on the lax road: by that table
- * it may still be here, whatever they demand by now. Other senders' mail, which a tag has put here, waits along with it.
+ * While the MTA goes by yesterday's table, and for domains whose spelling no table has, all who rule mail to this next hop are
+ * asked on the lax road: it may be here whatever they demand. Other senders' mail, which a tag has put here, waits along with it.
  */
 static void add_all_rulers(struct map_ask *ask)
 {
@@ -89,8 +89,10 @@ static void add_all_rulers(struct map_ask *ask)
 
 static void gather_askers(struct map_ask *ask)
 {
-    road_askers(ask->rules, ask->table == MAP_POSTFIX_TLS ? ROAD_OPPORTUNISTIC : ROAD_STS, &ask->walk.hop, &ask->askers);
-    if (ask->table == MAP_POSTFIX_TLS && atomic_load(&ask->walk.engine->tables_doubted))
+    bool strict = ask->table == MAP_POSTFIX_MANDATORY;
+
+    road_askers(ask->rules, strict ? ROAD_STS : ROAD_OPPORTUNISTIC, &ask->walk.hop, &ask->askers);
+    if (!strict && (ask->table == MAP_POSTFIX_SPELLED || atomic_load(&ask->walk.engine->tables_doubted)))
         add_all_rulers(ask);
     if (ask->askers.count == 0)
         connector_list_add(&ask->askers, &must_sts);

@@ -371,17 +371,13 @@ static void say_missed(const struct answer *a, const struct address *to, const c
 /*
  * A domain in Unicode has more spellings than its A-label and its U-label: wide letters, accents as characters of their own,
  * an ideographic full stop. Postfix finds none of them in its table, and yet resolves them to the partner's hosts. The road that
- * asks the map is right for all of them, and `danelaw setup postfix` leads them there.
+ * asks the map is right for them, and `danelaw setup postfix` leads them there.
  */
 static bool in_unicode(const char *address)
 {
     const char *domain = strrchr(address, '@');
 
-    for (; domain != NULL && *domain != '\0'; domain++) {
-        if ((unsigned char)*domain >= 0x80)
-            return true;
-    }
-    return false;
+    return domain != NULL && !domain_is_ascii(domain);
 }
 
 /* Whoever it comes from: no road would hold it. */

@@ -213,7 +213,8 @@ static void answer_postfix(struct client *c, enum map_table table, const char *k
     else if (!next_hop_parse(key, &hop, &why))
         complain(c, why.text, key);
     else
-        engine_ask_map(c->map->engine, table, &hop, &open_question(c)->pending);
+        engine_ask_map(c->map->engine, table == MAP_POSTFIX_TLS && !domain_is_ascii(key) ? MAP_POSTFIX_SPELLED : table, &hop,
+                       &open_question(c)->pending);
 }
 
 static void answer_sendmail(struct client *c, char *key)

@@ -238,7 +238,8 @@ class Hunt:
         found = [f"{entry['id']} to {recipient} at {entry['host']} tls={entry['tls']}"
                  for entry in self.ledger.since() for recipient in entry["recipients"] if self.is_leak(entry, recipient)]
         for shot in self.shots:
-            if shot.partner.rule == SAFE and self.partner_counts(shot.partner):
+            if shot.partner.rule == SAFE and self.partner_counts(shot.partner) \
+                    and not self.impostor_decides(shot.letter.recipient):
                 found += [shot.letter.story(self.lab) for event in shot.letter.events(self.lab)
                           if event.status == "sent" and not self.kit.vouched(self.lab, event)]
         return found
@@ -246,9 +247,15 @@ class Hunt:
     def partner_counts(self, partner):
         return partner.name not in self.failure.exempt
 
+    def impostor_decides(self, recipient):
+        """Domains that are not in ASCII take the road that asks the map."""
+        return bool(self.failure.exempt) and not recipient.isascii()
+
     def is_leak(self, entry, recipient):
         partner = BY_DOMAIN.get(unicodedata.normalize("NFKC", recipient.rpartition("@")[2]).lower().rstrip("."))
         if partner is None or not self.partner_counts(partner):
+            return False
+        if self.impostor_decides(recipient):
             return False
         if partner.rule == NEVER:
             scope = partner.connector.get("senders")

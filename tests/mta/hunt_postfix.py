@@ -18,13 +18,14 @@ from postfix import CONFIG
 from trial import chapter
 
 NAME = "postfix"
+ASKING = "postfix/danelaw/smtp"
 ROADS = ("postfix/danelaw-dane/smtp", "postfix/danelaw-sts/smtp")
 FILTER = "127.0.0.1[127.0.0.1]:10026"   # the content filter's side door
 HELD = "hold.sender.example"            # who says HELO so has his mail put on hold
 LISTS, FORWARDS = ROOT + "/list", ROOT + "/forward"
 FORWARDER = "games"                     # a user of every Debian; his .forward is as many files as there are extensions
 
-RETURNED = ("wide letters",)            # Postfix takes no domain that is not in A-labels
+RETURNED = ()                           # no way returns what another would hold
 TAGS = itertools.cycle((True, False))   # a tag goes before a FILTER of the site's
 
 SITE = f"""
@@ -93,7 +94,9 @@ def attempt(*argv):
 
 
 def vouched(_, delivery):
-    return delivery.relay == FILTER or delivery.tls == "Verified" and delivery.service in ROADS
+    """By a strict road; domains that are not in ASCII take the one that asks danelawd."""
+    strict = delivery.service in ROADS or not delivery.to.isascii() and delivery.service == ASKING
+    return delivery.relay == FILTER or delivery.tls == "Verified" and strict
 
 
 def may_wait(failure, _):
@@ -101,7 +104,10 @@ def may_wait(failure, _):
 
 
 def fits(way, partner):
-    """Local mail has no partner behind aliases, nor another spelling."""
+    """Local mail has no partner behind aliases, nor another spelling. What is not in ASCII waits for danelawd, whoever it is
+    for, and knows no way to a smart host."""
+    if way == "wide letters" and (partner.rule == "free" or partner.rule == "safe" and "smart_hosts" in partner.connector):
+        return False
     return partner.domain != "sender.example" or way in LOCAL
 
 

@@ -54,6 +54,8 @@ static void start(struct site_map *s, uint32_t clients)
     s->fake = fake_new();
     rules_add(rules, "Friend", MODE_OPPORTUNISTIC, MODE_NONE, "friend.example *.friend.example b\xc3\xbc" "cher.example");
     rules_add(rules, "Bank", MODE_MANDATORY, MODE_NONE, "bank.example");
+    rules_senders(rules, rules_add(rules, "Boss", MODE_MANDATORY, MODE_NONE, "absent.boss.example"), "boss@home.example");
+    fake_says(s->fake, "absent.boss.example", FAKE_ABSENT);
     fake_says(s->fake, "absent.friend.example", FAKE_ABSENT);
     fake_says(s->fake, "unusable.friend.example", FAKE_UNUSABLE);
     fake_says(s->fake, "bogus.friend.example", FAKE_BOGUS);
@@ -221,6 +223,22 @@ static void every_spelling_of_a_next_hop_is_understood(void **state)
     assert_string_equal(ask(c, "postfix-tls [IPv6:2001:DB8::1]:25"), "NOTFOUND ");
     assert_string_equal(ask(c, "postfix-tls .friend.example"), "NOTFOUND ");
     assert_string_equal(ask(c, "postfix-tls .example"), "NOTFOUND ");
+    close(c);
+    stop(&s);
+}
+
+/* By a spelling that no table has, mail may come here that its connector wants elsewhere. */
+static void a_domain_in_other_letters_is_judged_by_all_who_rule_it(void **state)
+{
+    struct site_map s;
+    int c;
+
+    (void)state;
+    start(&s, 100);
+    c = client(&s);
+    assert_string_equal(ask(c, "postfix-tls absent.boss.example"), "NOTFOUND ");
+    assert_string_equal(ask(c, "postfix-tls absent.b\xef\xbd\x8f" "ss.example"), "TEMP held by danelaw; its log says why");
+    assert_string_equal(ask(c, "postfix-tls b\xef\xbd\x81" "nk.example"), "OK dane-only");
     close(c);
     stop(&s);
 }
@@ -703,6 +721,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(each_kind_of_answer_has_its_word),
         cmocka_unit_test(every_spelling_of_a_next_hop_is_understood),
+        cmocka_unit_test(a_domain_in_other_letters_is_judged_by_all_who_rule_it),
         cmocka_unit_test(an_unreadable_key_is_temp_and_the_connection_goes_on),
         cmocka_unit_test(sendmails_table_always_has_a_value),
         cmocka_unit_test(a_gate_that_waits_holds_no_other_question_and_refuses_after_the_budget),
