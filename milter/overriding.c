@@ -117,7 +117,8 @@ static void expire(struct overriding *o)
     struct override *list = overrides_list(o->overrides, &count, &version);
 
     for (i = 0; i < count; i++) {
-        if (list[i].until == 0 || list[i].until > now)
+        /* A clock that was set back makes it no longer than anybody may ask for. */
+        if (list[i].until == 0 || (list[i].until > now && list[i].until - now <= MODES_SPAN_MOST))
             continue;
         note(o, daemon_itself, "mode expired", list[i].connector, ruleset_named(o->configured, list[i].connector), &list[i],
              NULL);

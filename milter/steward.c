@@ -384,6 +384,7 @@ static bool tables_wanted(struct steward *s)
     if (tables_look(&s->config->settings) == s->tables_seen)
         return false;
     log_warning("tables: somebody else has touched the table");
+    tables_distrust(&s->config->settings);      /* he may have put its times back */
     return true;
 }
 

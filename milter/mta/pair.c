@@ -300,6 +300,15 @@ uint64_t pair_look(const char *folder, const char *name)
     return sum;
 }
 
+void pair_distrust(const char *folder, const char *name)
+{
+    const struct timespec never[2] = { { 0 }, { 0 } };
+    char path[PATH_MAX];
+
+    snprintf(path, sizeof(path), "%s/%s", folder, name);
+    (void)utimensat(AT_FDCWD, path, never, AT_SYMLINK_NOFOLLOW);    /* where there is no such file, it is not current either */
+}
+
 bool pair_there(const char *folder, const char *name)
 {
     char path[PATH_MAX];

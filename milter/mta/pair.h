@@ -30,6 +30,8 @@ bool pair_write(const struct pair *p, bool *ret_changed, struct fault *why);
 bool pair_current(const struct pair *p, struct fault *why);
 /* What the pair's files look like from outside: another number once anybody has touched them. Costs next to nothing. */
 uint64_t pair_look(const char *folder, const char *name);
+/* Has the next pair_write() make it anew, whatever it looks like. */
+void pair_distrust(const char *folder, const char *name);
 /* Whether there is a text at all, current or not. */
 bool pair_there(const char *folder, const char *name);
 

@@ -202,6 +202,18 @@ uint64_t tables_look(const struct settings *set)
     return seen;
 }
 
+void tables_distrust(const struct settings *set)
+{
+    const struct table_kind *kind = kind_of(set);
+    struct job j;
+
+    if (kind == NULL)
+        return;
+    job_init(&j, kind, set);
+    pair_distrust(j.draft.folder, kind->name);
+    job_done(&j);
+}
+
 bool tables_there(const struct settings *set)
 {
     const struct table_kind *kind = kind_of(set);

@@ -36,6 +36,8 @@ bool tables_own_has(const struct tables_own *own, const char *domain);
 
 /* What the table's files look like from outside: another number once anybody has touched them. Costs next to nothing. */
 uint64_t tables_look(const struct settings *set);
+/* Has the next tables_write() make it anew, even where its times and its text say that it is current. */
+void tables_distrust(const struct settings *set);
 /* Whether there is a table of this MTA at all, current or not. */
 bool tables_there(const struct settings *set);
 

@@ -262,6 +262,29 @@ static void whoever_touches_the_table_is_noticed(void **state)
     site_close(&s);
 }
 
+/* Who writes into the index and puts its time back is seen by its look alone. */
+static void what_is_distrusted_is_made_anew(void **state)
+{
+    char index[160], command[1024];
+    struct site s;
+    uint64_t before;
+
+    (void)state;
+    site_open(&s, "");
+    snprintf(index, sizeof(index), "%s/postfix/transport.db", s.state);
+    write_well(&s, new_rules(), true);
+    before = tables_look(&s.settings);
+    snprintf(command, sizeof(command), "touch -r %s %s/then && printf x | dd of=%s conv=notrunc 2>/dev/null && touch -r %s/then %s",
+             index, s.root, index, s.root, index);
+    assert_int_equal(system(command), 0);
+    assert_true(tables_look(&s.settings) != before);
+    write_well(&s, new_rules(), false);
+    tables_distrust(&s.settings);
+    write_well(&s, new_rules(), true);
+    write_well(&s, new_rules(), false);
+    site_close(&s);
+}
+
 static void leftovers_and_planted_links_do_no_harm(void **state)
 {
     AUTO(free) char *victim = NULL;
@@ -690,6 +713,7 @@ int main(void)
         cmocka_unit_test(the_type_is_postfixs_own_if_none_is_set),
         cmocka_unit_test(a_spoilt_table_is_seen_and_mended),
         cmocka_unit_test(whoever_touches_the_table_is_noticed),
+        cmocka_unit_test(what_is_distrusted_is_made_anew),
         cmocka_unit_test(leftovers_and_planted_links_do_no_harm),
         cmocka_unit_test(a_linked_folder_is_refused),
         cmocka_unit_test(writers_wait_for_each_other),
