@@ -51,7 +51,8 @@ static void ask(struct pending *p, bool sendmail)
 void engine_ask_map(struct engine *e, enum map_table table, const struct next_hop *hop, struct pending *p)
 {
     (void)e;
-    must((table == MAP_POSTFIX_TLS || table == MAP_POSTFIX_MANDATORY) && hop->host.length > 0 && hop->port > 0);
+    must((table == MAP_POSTFIX_TLS || table == MAP_POSTFIX_MANDATORY || table == MAP_POSTFIX_SPELLED) && hop->host.length > 0 &&
+         hop->port > 0);
     ask(p, false);
 }
 
