@@ -5,14 +5,13 @@ import glob
 import os
 import shutil
 import socket
-import sys
 import threading
 
-import luck
+import wallclock
 from daemon import CONF, STORE
 from hunt_failures import Background, Failure, run_reload, write
-from lab import HERE, wait_until
-from namespace import ROOT, run
+from lab import wait_until
+from namespace import ROOT
 
 
 # --- the generated table
@@ -186,13 +185,10 @@ for _name, _framed in answers("OK may", "OK none", "OK dane", "OK encrypt"):
 
 class Clock(Background):
     """danelawd's wall clock jumps, there and back; what it knows is as old as it was."""
-    jump, LIBRARY, FILE = 0, ROOT + "/clock.so", ROOT + "/clock"
+    jump = 0
 
     def begin(self, lab):
-        if not os.path.exists(self.LIBRARY):
-            run("cc", "-shared", "-fPIC", "-O1", "-o", self.LIBRARY, HERE + "/clock.c")
-        self.set(0)
-        lab.danelawd.environment = {"LD_PRELOAD": f"{luck.sanitized()} {self.LIBRARY}".strip(), "CLOCK": self.FILE}
+        wallclock.begin(lab)
         lab.danelawd.kill()
         lab.danelawd.start()
         self.warm(lab, self.partners)
@@ -202,20 +198,15 @@ class Clock(Background):
         self.partners = partners
         super().warm(lab, partners)
 
-    def set(self, seconds):
-        with open(self.FILE, "wb" if not os.path.exists(self.FILE) else "r+b") as out:
-            out.write(seconds.to_bytes(8, sys.byteorder, signed=True))
-
     def turn(self, _):
-        self.set(self.jump)
+        wallclock.put(self.jump)
         self.pause(0.5, 4)
         if self.luck.random() < 0.3:
-            self.set(0)
+            wallclock.put(0)
             self.pause(0.1, 1)
 
     def mend(self, lab):
-        self.set(0)
-        lab.danelawd.environment = {}
+        wallclock.end(lab)
 
 
 class DayAhead(Clock):

@@ -10,6 +10,7 @@ import time
 import connectors
 import daemon
 import letters
+import wallclock
 from lab import wait_until
 from trial import chapter, expect, expect_fate
 
@@ -139,6 +140,28 @@ def mode_weaker(lab, book):
         entries = audit(lab)
         expect(entries[0] == ("mode expired", "Strict", "danelawd"), entries)
         expect(entries[1][0] == "reload" and ("mode set", "Strict", "root") in entries, entries)
+
+
+@chapter
+def mode_clock(lab, book):
+    """a clock that is set back keeps no weaker mode in force for longer than anybody may ask for"""
+    fresh(lab)
+    wallclock.begin(lab)
+    lab.danelawd.stop()
+    lab.danelawd.start()
+    with book.test("a clock a day behind: the mode stays"):
+        mode(lab, "Strict", "--dane", "opportunistic", "--for", "1h")
+        wallclock.put(-86400)
+        time.sleep(3)
+        expect(shown(lab, "Strict")["override"] is not None, audit(lab))
+    with book.test("a month behind: it ends, as the audit says"):
+        wallclock.put(-30 * 86400)
+        wait_until(lambda: shown(lab, "Strict")["override"] is None, 30, "the override to end")
+        wait_until(lambda: ("mode expired", "Strict") in [entry[:2] for entry in audit(lab)], 30, "the audit")
+        wait_until(lambda: line_of(STRICT) == "danelaw-dane:", 30, "the table to follow")
+    wallclock.end(lab)
+    lab.danelawd.stop()
+    lab.danelawd.start()
 
 
 @chapter
