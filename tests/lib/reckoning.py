@@ -291,4 +291,5 @@ def integrity():
 
 def set_aside():
     """Databases that danelawd found broken."""
-    return [name for name in os.listdir(daemon.STORE) if ".corrupt-" in name]
+    found = os.listdir(daemon.STORE) if os.path.isdir(daemon.STORE) else []
+    return [name for name in found if ".corrupt-" in name]

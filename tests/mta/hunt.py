@@ -231,6 +231,7 @@ class Hunt:
     def stuck(self):
         """Accepted, and not where it belongs, though nothing fails any more."""
         return [s for s in self.shots if s.accepted and s.rule in (SAFE, WAITS, FREE) and not self.copies(s)
+                and s.way not in self.failure.drops
                 and not (s.partner.name in self.failure.returns and s.letter.fate(self.lab) == "bounced")]
 
     def unauthenticated(self):
@@ -268,7 +269,7 @@ class Hunt:
         waiting, found = self.kit.waiting(self.lab), []
         for shot in self.shots:
             letter = shot.letter
-            if not shot.accepted or self.copies(shot) or letter.fate(self.lab) == "bounced":
+            if not shot.accepted or self.copies(shot) or letter.fate(self.lab) == "bounced" or shot.way in self.failure.drops:
                 continue
             if self.kit.returned(self.lab, letter):
                 continue

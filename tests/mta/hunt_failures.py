@@ -28,6 +28,7 @@ class Failure:
     shuts = ()                          # unrelated mail that it may shut out: "sendmail-smtp" where F=T speaks
     exempt = ()                         # names of partners to whom it may legitimately let mail through: say why
     returns = ()                        # names of partners whose mail the MTA may return: say why
+    drops = ()                          # names of ways whose mail the MTA may drop: say why
     patience = 60                       # seconds until nobody waits any more for mail whose road asks danelawd
     share = 1                           # a third of the combinations, where a letter takes long: 3
     mta = ""                            # "postfix" or "sendmail" where the other has nothing that could fail so

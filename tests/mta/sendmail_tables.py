@@ -11,6 +11,7 @@ import daemon
 import letters
 import sendmail
 from lab import can_connect, wait_until
+from namespace import ROOT
 from roads import health
 from sendmail_ways import settle
 from trial import expect, expect_fate, sendmail_chapter
@@ -119,7 +120,7 @@ def sendmail_map(lab, book):
 def sendmail_map_touched(lab, book):
     """whoever touches the map is noticed, and what he did is undone"""
     lab.rules([connectors.mandatory(LAX)])
-    old = FOLDER + "/old.db"
+    old = ROOT + "/old.db"
     shutil.copy2(MAP + ".db", old)
     lab.rules_keep_queue([connectors.mandatory(BARE)])
     cut = "the map is cut off", lambda: os.truncate(MAP + ".db", 4096)
