@@ -138,12 +138,16 @@ static void tell_own(struct steward *s)
 static bool write_tables(struct steward *s, bool *ret_changed, struct fault *ret_why)
 {
     struct ruleset *rules = engine_rules(s->engine);
-    uint64_t before = tables_look(&s->config->settings);
+    const struct settings *set = &s->config->settings;
     struct fault why = { "" };
     bool changed = false, good;
+    uint64_t before;
 
-    good = may_write(s, rules, &why) && tables_write(&s->config->settings, rules, &changed, &why);
-    s->tables_seen = good && !changed ? before : tables_look(&s->config->settings);     /* who came meanwhile is noticed */
+    if (!tables_look(set, &before))
+        before = s->tables_seen;
+    good = may_write(s, rules, &why) && tables_write(set, rules, &changed, &why);
+    if ((good && !changed) || !tables_look(set, &s->tables_seen))
+        s->tables_seen = before;                /* who came meanwhile is noticed */
     engine_tables(s->engine, good);
     tell_own(s);
     ruleset_unref(rules);
@@ -379,9 +383,11 @@ static void do_chores(struct steward *s)
 /* Whether it is time to see to the tables, or somebody else has touched them. */
 static bool tables_wanted(struct steward *s)
 {
+    uint64_t now;
+
     if (clock_ms() >= s->tables_at)
         return true;
-    if (tables_look(&s->config->settings) == s->tables_seen)
+    if (!tables_look(&s->config->settings, &now) || now == s->tables_seen)
         return false;
     log_warning("tables: somebody else has touched the table");
     tables_distrust(&s->config->settings);      /* he may have put its times back */

@@ -37,8 +37,10 @@ static const char *wanted_maps(const struct doctor *d, const char *now)
     while ((word = postconf_word(&now, d->memory)) != NULL) {
         const char *path = strchr(maps_behind_proxy(word), ':');
 
-        if (path == NULL || strcmp(path + 1, d->table_path) != 0)
-            text_put(&line, ", "), put_word(word, &line);
+        if (path != NULL && strcmp(path + 1, d->table_path) == 0)
+            continue;
+        text_put(&line, ", ");
+        put_word(word, &line);
     }
     kept = doctor_say(d, "%s", text_words(&line));
     text_done(&line);

@@ -282,22 +282,24 @@ static uint64_t look_at(const struct stat *seen)
     return mix(mix(sum, (uint64_t)seen->st_ctim.tv_sec), (uint64_t)seen->st_ctim.tv_nsec);
 }
 
-uint64_t pair_look(const char *folder, const char *name)
+bool pair_look(const char *folder, const char *name, uint64_t *ret)
 {
     DIR *list = opendir(folder);
     struct dirent *entry;
     struct stat seen;
     uint64_t sum = 0;
 
-    if (list == NULL)
-        return 0;
-    while ((entry = readdir(list)) != NULL) {
+    if (list == NULL && errno != ENOENT)
+        return false;
+    while (list != NULL && (entry = readdir(list)) != NULL) {
         if (strncmp(entry->d_name, name, strlen(name)) == 0 && strstr(entry->d_name, ".new") == NULL &&
             fstatat(dirfd(list), entry->d_name, &seen, AT_SYMLINK_NOFOLLOW) == 0)
             sum += look_at(&seen);
     }
-    closedir(list);
-    return sum;
+    if (list != NULL)
+        closedir(list);
+    *ret = sum;
+    return true;
 }
 
 void pair_distrust(const char *folder, const char *name)

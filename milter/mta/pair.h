@@ -28,8 +28,9 @@ enum { PAIR_BYTES_MAX = 256 * 1024 * 1024 };
 bool pair_write(const struct pair *p, bool *ret_changed, struct fault *why);
 /* Whether it is what pair_write() would make. false: it is not, or that can't be told; why says so. */
 bool pair_current(const struct pair *p, struct fault *why);
-/* What the pair's files look like from outside: another number once anybody has touched them. Costs next to nothing. */
-uint64_t pair_look(const char *folder, const char *name);
+/* What the pair's files look like from outside: another number once anybody has touched them. Costs next to nothing. false: it
+   can't be told now, as without a free descriptor. */
+bool pair_look(const char *folder, const char *name, uint64_t *ret);
 /* Has the next pair_write() make it anew, whatever it looks like. */
 void pair_distrust(const char *folder, const char *name);
 /* Whether there is a text at all, current or not. */

@@ -26,16 +26,26 @@ static void put_own_domain(const char *domain, struct text *ret)
  */
 static void put_spellings(const struct setup_site *s, struct arena *memory, struct text *ret)
 {
-    const char *own = s->own_domains, *word, *at;
+    const char *own = s->own_domains, *word;
 
     text_put(ret, ", regexp:{");
     while ((word = postconf_word(&own, memory)) != NULL) {
-        for (at = word; *at > ' ' && *at < 0x7f; at++)
-            ;
-        if (*at != '\0' && strpbrk(word, ":/{}") == NULL)
+        if (!domain_is_ascii(word) && strpbrk(word, ":/{}") == NULL)
             put_own_domain(word, ret);
     }
     text_put(ret, "{" SETUP_SPELLINGS "$$/ " ROAD_OPPORTUNISTIC ":}}");
+}
+
+/* Those can't be listed here. */
+static bool own_domains_in_tables(const struct setup_site *s, struct arena *memory)
+{
+    const char *own = s->own_domains, *word;
+
+    while ((word = postconf_word(&own, memory)) != NULL) {
+        if (strpbrk(word, ":/") != NULL)
+            return true;
+    }
+    return false;
 }
 
 static void put_transport_maps(const struct setup_site *s, const struct settings *set, struct arena *memory, struct text *ret)
@@ -56,6 +66,9 @@ static void put_transport_maps(const struct setup_site *s, const struct settings
                       "mail while a table is missing\n");
     if (*s->relayhost != '\0')
         text_put(ret, "# note: mail to domains that are not written in ASCII goes to their own hosts, not to relayhost\n");
+    if (own_domains_in_tables(s, memory))
+        text_put(ret, "# note: a domain of your own that is not in ASCII and stands in a lookup table needs { /@DOMAIN$$/ : } before "
+                      "what is in the regular expression\n");
     text_print(ret, "transport_maps = %s", text_words(&name));
     put_spellings(s, memory, ret);
     setup_put_others(s->transport_maps, text_words(&path), false, memory, ret);

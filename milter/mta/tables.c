@@ -188,18 +188,20 @@ bool tables_own_has(const struct tables_own *own, const char *domain)
     return domain_is_among(own->domains, own->count, domain);
 }
 
-uint64_t tables_look(const struct settings *set)
+bool tables_look(const struct settings *set, uint64_t *ret)
 {
     const struct table_kind *kind = kind_of(set);
-    uint64_t seen;
     struct job j;
+    bool good;
 
-    if (kind == NULL)
-        return 0;
+    if (kind == NULL) {
+        *ret = 0;
+        return true;
+    }
     job_init(&j, kind, set);
-    seen = pair_look(j.draft.folder, kind->name);
+    good = pair_look(j.draft.folder, kind->name, ret);
     job_done(&j);
-    return seen;
+    return good;
 }
 
 void tables_distrust(const struct settings *set)

@@ -34,8 +34,9 @@ bool tables_own(const struct settings *set, struct arena *memory, struct tables_
 /* Whether a domain is one of them. Pure. */
 bool tables_own_has(const struct tables_own *own, const char *domain);
 
-/* What the table's files look like from outside: another number once anybody has touched them. Costs next to nothing. */
-uint64_t tables_look(const struct settings *set);
+/* What the table's files look like from outside: another number once anybody has touched them. Costs next to nothing. false: it
+   can't be told now, as without a free descriptor. */
+bool tables_look(const struct settings *set, uint64_t *ret);
 /* Has the next tables_write() make it anew, even where its times and its text say that it is current. */
 void tables_distrust(const struct settings *set);
 /* Whether there is a table of this MTA at all, current or not. */

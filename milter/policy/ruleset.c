@@ -180,9 +180,11 @@ struct ruleset *ruleset_change(struct ruleset *base, struct arena *memory, struc
                                .route_count = base->route_count, .fallback = base->fallback };
     atomic_init(&rules->users, 1);
     rules->all = mem_array(base->count, sizeof(*rules->all));
-    for (i = 0; i < base->count; i++)
+    rules->by_name = mem_array(base->count, sizeof(*rules->by_name));
+    for (i = 0; i < base->count; i++) {
         rules->all[i] = index_changed(changes, count, base->all[i]);
-    sort_names(rules);
+        rules->by_name[i] = index_changed(changes, count, base->by_name[i]);    /* what is changed keeps its name */
+    }
     rules->routes = mem_array(base->route_count, sizeof(*rules->routes));
     if (base->route_count > 0)
         memcpy(rules->routes, base->routes, base->route_count * sizeof(*rules->routes));

@@ -6,8 +6,8 @@ import subprocess
 import time
 
 from postfix import Postfix
-from world import (DELAY_MS, MAP, MILTER, PARTNERS, Daemon, load_map, load_milter, processor_seconds, resident_kib,
-                   start_load_milter, wait_until)
+from world import (DELAY_MS, MAP, MILTER, PARTNERS, load_map, load_milter, processor_seconds, resident_kib, served, start_load_milter,
+                   wait_until)
 
 ROWS = []
 MANDATORY = {"name": "Mandatory", "recipients": ["*.bench"], "smtp_dane": "mandatory", "mta_sts": "none"}
@@ -77,12 +77,9 @@ def milter_rows(table, daemon, what):
 @row
 def milter(table, world):
     """messages through the milter, evidence cached, against a filter that does nothing"""
-    daemon = Daemon(world, "milter", [MANDATORY])
-    daemon.start()
-    daemon.warm()
-    milter_rows(table, daemon, "milter")
-    processor(table, world, daemon)
-    daemon.stop()
+    with served(world, "milter", [MANDATORY], PARTNERS) as daemon:
+        milter_rows(table, daemon, "milter")
+        processor(table, world, daemon)
 
 
 def processor(table, world, daemon):
@@ -101,38 +98,39 @@ def processor(table, world, daemon):
 @row
 def trace(table, world):
     """what the trace costs"""
-    daemons = []
-    for days in (0, 30):
-        daemons.append(Daemon(world, f"trace{days}", [MANDATORY], store={"trace_days": days}))
-        daemons[-1].start()
-        daemons[-1].warm()
     arguments = ("-c", 16, "-m", table.size, "-n", PARTNERS, "-z", "-p", "u@p#.bench")
-    pairs = by_turns(table, lambda: load_milter(daemons[1].milter, *arguments), lambda: load_milter(daemons[0].milter, *arguments))
+    with served(world, "traced", [MANDATORY], PARTNERS) as traced, \
+            served(world, "untraced", [MANDATORY], PARTNERS, store={"trace_days": 0}) as untraced:
+        pairs = by_turns(table, lambda: load_milter(traced.milter, *arguments), lambda: load_milter(untraced.milter, *arguments))
     table.put("milter with trace against without: messages per second", ratio(pairs, lambda r: r["per_second"]), "x")
-    for daemon in daemons:
-        daemon.stop()
 
 
 @row
 def connectors(table, world):
     """100,000 connectors and 10,000 partners: speed, memory, start, reload"""
-    daemon = Daemon(world, "bare", [], maps={"clients": 4096})
-    daemon.start()
-    bare = resident_kib(daemon.process.pid)
-    daemon.stop()
+    with served(world, "bare", []) as daemon:
+        bare = resident_kib(daemon.process.pid)
     for count in (1000, 10000, 100000):
-        daemon = Daemon(world, f"connectors{count}", many_connectors(count))
-        table.put(f"start with {count} connectors", [daemon.start()], "s")
-        begun = time.monotonic()
-        if daemon.cli("reload").returncode != 0:
-            raise RuntimeError("the reload failed")
-        table.put(f"reload of {count} connectors", [time.monotonic() - begun], "s", "<= 2" if count == 100000 else "")
-        time.sleep(3)                                           # what the reload left is given back
-        table.put(f"memory for each of {count} connectors", [(resident_kib(daemon.process.pid) - bare) * 1024 / count], "octets")
-        if count < 100000:
-            daemon.stop()
+        with served(world, f"connectors{count}", many_connectors(count)) as daemon:
+            start_and_reload(table, daemon, count, bare)
+            if count == 100000:
+                partners_beside(table, daemon)
+
+
+def start_and_reload(table, daemon, count, bare):
+    table.put(f"start with {count} connectors", [daemon.started], "s")
+    begun = time.monotonic()
+    if daemon.cli("reload").returncode != 0:
+        raise RuntimeError("the reload failed")
+    table.put(f"reload of {count} connectors", [time.monotonic() - begun], "s", "<= 2" if count == 100000 else "")
+    time.sleep(3)                                               # what the reload left is given back
+    table.put(f"memory for each of {count} connectors", [(resident_kib(daemon.process.pid) - bare) * 1024 / count], "octets")
+
+
+def partners_beside(table, daemon):
+    """10,000 partners beside the connectors."""
     before = resident_kib(daemon.process.pid)
-    daemon.warm()
+    daemon.warm(PARTNERS)
     time.sleep(3)
     whole = resident_kib(daemon.process.pid)
     table.put("memory for each of 10000 partners in the cache", [(whole - before) * 1024 / PARTNERS], "octets", "",
@@ -140,7 +138,6 @@ def connectors(table, world):
     table.put("memory with 100000 connectors and 10000 partners", [whole / 1024], "MiB", "<= 60")
     milter_rows(table, daemon, "100000 connectors")
     reload_under_load(table, daemon)
-    daemon.stop()
 
 
 def reload_under_load(table, daemon):
@@ -163,18 +160,15 @@ def reload_under_load(table, daemon):
 @row
 def socketmap(table, world):
     """questions to the map, evidence cached, against a server that always says OK"""
-    daemon = Daemon(world, "map", [MANDATORY])
-    daemon.start()
-    daemon.warm()
-    for clients in (1, 16, 64, 2000):
-        arguments = ("-c", clients, "-q", 5 * table.size, "-n", PARTNERS, "-z", "-p", "postfix-tls p#.bench")
-        pairs = by_turns(table, lambda: load_map(daemon.map, *arguments), lambda: load_map(MAP, *arguments))
-        table.put(f"map, {clients} connections: questions per second", ratio(pairs, lambda r: r["per_second"]), "x", ">= 0.9",
-                  f"{statistics.median(o['per_second'] for o, _ in pairs):.0f}/s")
-        table.put(f"map, {clients} connections: p99", ratio(pairs, lambda r: r["us"]["p99"]), "x", "",
-                  f"{statistics.median(o['us']['p99'] for o, _ in pairs):.0f} us")
-        daemon.forget_log()
-    daemon.stop()
+    with served(world, "map", [MANDATORY], PARTNERS, maps={"clients": 4096}) as daemon:
+        for clients in (1, 16, 64, 2000):
+            arguments = ("-c", clients, "-q", 5 * table.size, "-n", PARTNERS, "-z", "-p", "postfix-tls p#.bench")
+            pairs = by_turns(table, lambda: load_map(daemon.map, *arguments), lambda: load_map(MAP, *arguments))
+            table.put(f"map, {clients} connections: questions per second", ratio(pairs, lambda r: r["per_second"]), "x", ">= 0.9",
+                      f"{statistics.median(o['per_second'] for o, _ in pairs):.0f}/s")
+            table.put(f"map, {clients} connections: p99", ratio(pairs, lambda r: r["us"]["p99"]), "x", "",
+                      f"{statistics.median(o['us']['p99'] for o, _ in pairs):.0f} us")
+            daemon.forget_log()
 
 
 # --- DNS
@@ -182,28 +176,23 @@ def socketmap(table, world):
 @row
 def cold(table, world):
     """decisions about partners that nobody has asked for, with a name server that is 20 ms away"""
-    daemon = Daemon(world, "cold", [{**MANDATORY, "recipients": ["*.bench"]}])
-    daemon.start()
-    load_milter(daemon.milter, "-m", 1, "-o", "-p", "u@p9999.bench")     # the root's and the zone's keys
-    before = processor_seconds(daemon.process.pid)
-    asked = load_milter(daemon.milter, "-m", 500, "-n", 500, "-o", "-p", "u@p#.bench")
-    spent = processor_seconds(daemon.process.pid) - before
-    table.put("cold decision, one after the other: p50", [asked["rcpt_us"]["p50"] / 1000 / (2 * DELAY_MS)], "x", "<= 1.2",
-              f"{asked['rcpt_us']['p50'] / 1000:.1f} ms, longest chain {2 * DELAY_MS} ms")
-    table.put("cold decision: processor", [spent / 500 * 1000], "ms")
-    before, begun = processor_seconds(daemon.process.pid), time.monotonic()
-    daemon.warm(PARTNERS - 1)
-    table.put("cold decisions, 64 at once", [(PARTNERS - 501) / (time.monotonic() - begun)], "per s", "",
-              f"{(processor_seconds(daemon.process.pid) - before) / (PARTNERS - 501) * 1000:.2f} ms of processor each")
-    daemon.stop()
+    with served(world, "cold", [MANDATORY]) as daemon:
+        load_milter(daemon.milter, "-m", 1, "-o", "-p", "u@p9999.bench")     # the root's and the zone's keys
+        before = processor_seconds(daemon.process.pid)
+        asked = load_milter(daemon.milter, "-m", 500, "-n", 500, "-o", "-p", "u@p#.bench")
+        spent = processor_seconds(daemon.process.pid) - before
+        table.put("cold decision, one after the other: p50", [asked["rcpt_us"]["p50"] / 1000 / (2 * DELAY_MS)], "x", "<= 1.2",
+                  f"{asked['rcpt_us']['p50'] / 1000:.1f} ms, longest chain {2 * DELAY_MS} ms")
+        table.put("cold decision: processor", [spent / 500 * 1000], "ms")
+        before, begun = processor_seconds(daemon.process.pid), time.monotonic()
+        daemon.warm(PARTNERS - 1)
+        table.put("cold decisions, 64 at once", [(PARTNERS - 501) / (time.monotonic() - begun)], "per s", "",
+                  f"{(processor_seconds(daemon.process.pid) - before) / (PARTNERS - 501) * 1000:.2f} ms of processor each")
 
 
 @row
 def hanging(table, world):
     """healthy partners beside 1000 sessions whose partner's DNS never answers"""
-    daemon = Daemon(world, "hanging", [MANDATORY, HANGING])
-    daemon.start()
-    daemon.warm(1000)
     arguments = ("-c", 16, "-m", table.size // 4, "-n", 1000, "-z", "-p", "u@p#.bench")
     blocked = ("-c", 1000, "-m", 10 * 1000 * 1000, "-k", 1000, "-n", 1000, "-p", "u@p#.hang.bench")
 
@@ -217,20 +206,17 @@ def hanging(table, world):
             crowd.wait()
             time.sleep(4)                                       # the last of them is told to come again
 
-    pairs = by_turns(table, lambda: beside(daemon.milter), lambda: beside(MILTER))
+    with served(world, "hanging", [MANDATORY, HANGING], 1000) as daemon:
+        pairs = by_turns(table, lambda: beside(daemon.milter), lambda: beside(MILTER))
     table.put("beside 1000 hanging mandatory sessions: p50 of RCPT", ratio(pairs, lambda r: r["rcpt_us"]["p50"]), "x", "<= 1.3",
               f"{statistics.median(o['rcpt_us']['p50'] for o, _ in pairs):.0f} us")
     table.put("beside 1000 hanging mandatory sessions: p99 of RCPT", ratio(pairs, lambda r: r["rcpt_us"]["p99"]), "x", "<= 2",
               f"{statistics.median(o['rcpt_us']['p99'] for o, _ in pairs):.0f} us")
-    daemon.stop()
-    daemon = Daemon(world, "lax", [LAX])
-    daemon.start()
-    daemon.warm(1000)
-    pairs = by_turns(table, lambda: load_milter(daemon.milter, *arguments[:-1], "u@p#.hang.bench"),
-                     lambda: load_milter(daemon.milter, *arguments))
+    with served(world, "lax", [LAX], 1000) as daemon:
+        pairs = by_turns(table, lambda: load_milter(daemon.milter, *arguments[:-1], "u@p#.hang.bench"),
+                         lambda: load_milter(daemon.milter, *arguments))
     table.put("opportunistic partners whose DNS hangs: p50 of RCPT", ratio(pairs, lambda r: r["rcpt_us"]["p50"]), "x", "1",
               "against healthy ones")
-    daemon.stop()
 
 
 # --- memory
@@ -238,9 +224,6 @@ def hanging(table, world):
 @row
 def idle(table, world):
     """what a connection costs that does nothing"""
-    daemon = Daemon(world, "idle", [MANDATORY])
-    daemon.start()
-
     def each(pid, path):
         load_milter(path, "-c", 16, "-m", 2000, "-n", 100, "-p", "u@p#.bench")
         before = resident_kib(pid)
@@ -253,25 +236,23 @@ def idle(table, world):
         wait_until(lambda: len(os.listdir(f"/proc/{pid}/fd")) < 200, "the connections to close")
         return grown * 1024 / 1000
 
-    pairs = [(each(daemon.process.pid, daemon.milter), each(world.null_milter.pid, MILTER)) for _ in range(1)]
-    table.put("idle milter connection, beyond the null filter's", [ours - null for ours, null in pairs], "octets", "<= 1024",
-              f"null {pairs[0][1]:.0f}")
-    daemon.stop()
+    with served(world, "idle", [MANDATORY]) as daemon:
+        ours, null = each(daemon.process.pid, daemon.milter), each(world.null_milter.pid, MILTER)
+    table.put("idle milter connection, beyond the null filter's", [ours - null], "octets", "<= 1024", f"null {null:.0f}")
 
 
 @row
 def growth(table, world):
     """memory before and after a million messages"""
-    daemon = Daemon(world, "growth", [MANDATORY])
-    daemon.start()
-    daemon.warm()
-    load_milter(daemon.milter, "-c", 16, "-m", 100000, "-k", 100, "-n", PARTNERS, "-p", "u@p#.bench")
-    before = resident_kib(daemon.process.pid)
-    for _ in range(10):
-        load_milter(daemon.milter, "-c", 16, "-m", 100000, "-k", 100, "-n", PARTNERS, "-p", "u@p#.bench")
-        daemon.forget_log()
-    table.put("growth over a million messages", [(resident_kib(daemon.process.pid) - before) / 1024], "MiB", "", f"from {before / 1024:.0f} MiB")
-    daemon.stop()
+    arguments = ("-c", 16, "-m", 100000, "-k", 100, "-n", PARTNERS, "-p", "u@p#.bench")
+    with served(world, "growth", [MANDATORY], PARTNERS) as daemon:
+        load_milter(daemon.milter, *arguments)
+        before = resident_kib(daemon.process.pid)
+        for _ in range(10):
+            load_milter(daemon.milter, *arguments)
+            daemon.forget_log()
+        grown = resident_kib(daemon.process.pid) - before
+    table.put("growth over a million messages", [grown / 1024], "MiB", "", f"from {before / 1024:.0f} MiB")
 
 
 # --- Postfix
@@ -279,16 +260,11 @@ def growth(table, world):
 @row
 def postfix(table, world):
     """real Postfix, smtp-source and discard(8): with danelawd, and with the null filter"""
-    daemon = Daemon(world, "postfix", [MANDATORY], milter={"mailers": ["discard"]})
-    daemon.start()
-    daemon.warm(1)
-    os.chmod(daemon.milter, 0o666)
-    os.chmod(MILTER, 0o666)
+    count = table.size // 4
     mta = Postfix()
     mta.install(main_more="default_transport = discard:\nsmtpd_recipient_restrictions =\n")
     mta.edit_master("smtp/inet")
     mta.start()
-    count = table.size // 4
 
     def through(path):
         mta.set(f"smtpd_milters = unix:{path}")
@@ -298,9 +274,11 @@ def postfix(table, world):
                         "127.0.0.1:25"], check=True, capture_output=True)
         return count / (time.monotonic() - begun)
 
-    through(MILTER)                                             # the first is slow, whoever it is
-    pairs = by_turns(table, lambda: through(daemon.milter), lambda: through(MILTER))
+    with served(world, "postfix", [MANDATORY], 1, milter={"mailers": ["discard"]}) as daemon:
+        for path in (daemon.milter, MILTER):
+            os.chmod(path, 0o666)
+            through(path)                                       # the first is slow, whoever it is
+        pairs = by_turns(table, lambda: through(daemon.milter), lambda: through(MILTER))
     table.put("Postfix with danelawd against the null filter", ratio(pairs, float), "x", ">= 0.95",
               f"{statistics.median(o for o, _ in pairs):.0f} messages/s")
     mta.stop()
-    daemon.stop()

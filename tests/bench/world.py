@@ -1,5 +1,6 @@
 """What is measured: a signed zone of many partners, danelawd, and the null servers beside it."""
 
+import contextlib
 import json
 import os
 import shutil
@@ -78,7 +79,7 @@ class Daemon:
         self.milter, self.map = self.folder + "/milter.sock", self.folder + "/map.sock"
         self.control = self.folder + "/control.sock"
         self.conf = self.folder + "/danelaw.conf"
-        self.world, self.process = world, None
+        self.world, self.process, self.started = world, None, None
         os.makedirs(self.folder)
         shutil.chown(self.folder, USER)
         self.write(connectors, **groups)
@@ -96,7 +97,7 @@ class Daemon:
             out.write("connectors = (\n" + ",\n".join(libconfig(c) for c in connectors) + "\n);\n")
 
     def start(self):
-        """Returns the seconds until it answers."""
+        """Waits until it answers, and tells in "started" how many seconds that took."""
         began = time.monotonic()
         with open(self.folder + "/log", "ab") as log:
             self.process = subprocess.Popen([BUILD + "/danelawd", "-f", "-c", self.conf], stdin=subprocess.DEVNULL,
@@ -105,7 +106,7 @@ class Daemon:
             if self.process.poll() is not None:
                 raise RuntimeError(f"danelawd ended: {open(self.folder + '/log', encoding='utf-8').read()[-2000:]}")
             time.sleep(0.01)
-        return time.monotonic() - began
+        self.started = time.monotonic() - began
 
     def stop(self):
         self.process.terminate()
@@ -114,7 +115,7 @@ class Daemon:
     def cli(self, *argv):
         return subprocess.run([BUILD + "/danelaw", "-c", self.conf, *argv], capture_output=True, text=True, check=False)
 
-    def warm(self, count=PARTNERS):
+    def warm(self, count):
         """Asks until every partner's evidence is there; forgets what it logged meanwhile."""
         while True:
             said = load_map(self.map, "-c", 64, "-q", count, "-n", count, "-o", "-p", "postfix-tls p#.bench")
@@ -124,6 +125,19 @@ class Daemon:
 
     def forget_log(self):
         os.truncate(self.folder + "/log", 0)
+
+
+@contextlib.contextmanager
+def served(world, name, connectors, warm=0, **groups):
+    """A daemon that runs, and knows so many partners."""
+    daemon = Daemon(world, name, connectors, **groups)
+    daemon.start()
+    try:
+        if warm:
+            daemon.warm(warm)
+        yield daemon
+    finally:
+        daemon.stop()
 
 
 # --- loads

@@ -257,7 +257,7 @@ static void sockets_outside_the_chroot_are_said(void **state)
 
 static void domains_in_other_letters_take_the_road_that_asks(void **state)
 {
-    AUTO(free) char *said = NULL, *own = NULL;
+    AUTO(free) char *said = NULL, *own = NULL, *tables = NULL;
     struct site s;
 
     (void)state;
@@ -269,6 +269,11 @@ static void domains_in_other_letters_take_the_road_that_asks(void **state)
     own = printed(&s, rules_new(), false);
     expect_in(own, ", regexp:{{/@b\xc3\xbc" "cher\\.example$$/ :}, {/[^!-~][^@]*$$/ danelaw:}}\n");
     expect_in(own, "# note: mail to domains that are not written in ASCII goes to their own hosts");
+    expect_not_in(own, "stands in a lookup table");
+    site_close(&s);
+    site_open(&s, "virtual_mailbox_domains = static:all\n");
+    tables = printed(&s, rules_new(), false);
+    expect_in(tables, "# note: a domain of your own that is not in ASCII and stands in a lookup table");
     site_close(&s);
 }
 

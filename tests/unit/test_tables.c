@@ -10,6 +10,7 @@
 #include <string.h>
 #include <sys/file.h>
 #include <sys/mount.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -208,6 +209,14 @@ static void the_type_is_postfixs_own_if_none_is_set(void **state)
     site_close(&s);
 }
 
+static uint64_t look(const struct site *s)
+{
+    uint64_t seen;
+
+    assert_true(tables_look(&s->settings, &seen));
+    return seen;
+}
+
 static void a_spoilt_table_is_seen_and_mended(void **state)
 {
     struct ruleset *rules = new_rules();
@@ -247,18 +256,40 @@ static void whoever_touches_the_table_is_noticed(void **state)
     (void)state;
     site_open(&s, "");
     snprintf(index, sizeof(index), "%s/postfix/transport.db", s.state);
-    assert_true(tables_look(&s.settings) == 0);
+    assert_true(look(&s) == 0);
     write_well(&s, new_rules(), true);
-    before = tables_look(&s.settings);
+    before = look(&s);
     write_well(&s, new_rules(), false);
-    assert_true(tables_look(&s.settings) == before);
+    assert_true(look(&s) == before);
     site_write(&s, "state/postfix/transport.new", "leftover");
-    assert_true(tables_look(&s.settings) == before);
+    assert_true(look(&s) == before);
     assert_int_equal(truncate(index, 4096), 0);
-    seen = tables_look(&s.settings);
+    seen = look(&s);
     assert_true(seen != before);
     assert_int_equal(unlink(index), 0);
-    assert_true(tables_look(&s.settings) != seen && tables_look(&s.settings) != before);
+    assert_true(look(&s) != seen && look(&s) != before);
+    site_close(&s);
+}
+
+static void a_look_without_descriptors_tells_nothing(void **state)
+{
+    struct rlimit before, none;
+    struct site s;
+    uint64_t seen = 7;
+    bool told;
+
+    (void)state;
+    site_open(&s, "");
+    write_well(&s, new_rules(), true);
+    getrlimit(RLIMIT_NOFILE, &before);
+    none = before;
+    none.rlim_cur = 0;
+    setrlimit(RLIMIT_NOFILE, &none);
+    told = tables_look(&s.settings, &seen);
+    setrlimit(RLIMIT_NOFILE, &before);
+    assert_false(told);
+    assert_true(seen == 7);
+    assert_true(look(&s) != seen);
     site_close(&s);
 }
 
@@ -273,11 +304,11 @@ static void what_is_distrusted_is_made_anew(void **state)
     site_open(&s, "");
     snprintf(index, sizeof(index), "%s/postfix/transport.db", s.state);
     write_well(&s, new_rules(), true);
-    before = tables_look(&s.settings);
+    before = look(&s);
     snprintf(command, sizeof(command), "touch -r %s %s/then && printf x | dd of=%s conv=notrunc 2>/dev/null && touch -r %s/then %s",
              index, s.root, index, s.root, index);
     assert_int_equal(system(command), 0);
-    assert_true(tables_look(&s.settings) != before);
+    assert_true(look(&s) != before);
     write_well(&s, new_rules(), false);
     tables_distrust(&s.settings);
     write_well(&s, new_rules(), true);
@@ -713,6 +744,7 @@ int main(void)
         cmocka_unit_test(the_type_is_postfixs_own_if_none_is_set),
         cmocka_unit_test(a_spoilt_table_is_seen_and_mended),
         cmocka_unit_test(whoever_touches_the_table_is_noticed),
+        cmocka_unit_test(a_look_without_descriptors_tells_nothing),
         cmocka_unit_test(what_is_distrusted_is_made_anew),
         cmocka_unit_test(leftovers_and_planted_links_do_no_harm),
         cmocka_unit_test(a_linked_folder_is_refused),
