@@ -75,7 +75,7 @@ class Daemon:
     """One danelawd with a configuration of its own."""
 
     def __init__(self, world, name, connectors, **groups):
-        self.folder = f"{ROOT}/{name}"
+        self.folder = f"{ROOT}/danelawd-{name}"
         self.milter, self.map = self.folder + "/milter.sock", self.folder + "/map.sock"
         self.control = self.folder + "/control.sock"
         self.conf = self.folder + "/danelaw.conf"
