@@ -42,6 +42,13 @@ AUTO_DEFINE(free, char *)
         taken_;                                           \
     })
 
+/* For large locals on busy ways that are written before they are read: -ftrivial-auto-var-init would clear them each time. */
+#if __has_attribute(uninitialized)
+#define UNCLEARED __attribute__((uninitialized))
+#else
+#define UNCLEARED
+#endif
+
 #define COUNT_OF(array) (sizeof(array) / sizeof((array)[0]))
 
 #endif

@@ -50,17 +50,25 @@ bool text_put(struct text *t, const char *words)
 
 bool text_print(struct text *t, const char *format, ...)
 {
+    size_t room;
     va_list args;
     int length;
 
-    va_start(args, format);
-    length = vsnprintf(NULL, 0, format, args);
-    va_end(args);
-    if (length < 0 || !make_room(t, (size_t)length))
+    if (!make_room(t, 0))
         return false;
+    room = t->room - t->length;
     va_start(args, format);
-    vsnprintf(t->bytes + t->length, (size_t)length + 1, format, args);
+    length = vsnprintf(t->bytes + t->length, room, format, args);       /* mostly it fits */
     va_end(args);
+    if (length < 0 || !make_room(t, (size_t)length)) {
+        t->bytes[t->length] = '\0';
+        return false;
+    }
+    if ((size_t)length >= room) {
+        va_start(args, format);
+        vsnprintf(t->bytes + t->length, (size_t)length + 1, format, args);
+        va_end(args);
+    }
     t->length += (size_t)length;
     return true;
 }

@@ -219,7 +219,7 @@ static struct evidence *pair_rise(struct engine *e, struct pair *p, const struct
 void engine_gather(struct engine *e, const struct connector *c, const struct next_hop *hops, size_t count, bool patient,
                    int64_t deadline_ms, struct evidence *found[])
 {
-    struct pair pairs[ENGINE_HOPS_MAX];
+    UNCLEARED struct pair pairs[ENGINE_HOPS_MAX];
     struct meeting at;
     size_t i;
 

@@ -2,11 +2,18 @@
 
 #include "base/thread.h"
 
+#include <stdatomic.h>
+#include <stddef.h>
+
+/*
+ * Who enters counts himself first and looks at `shut` then; who shuts it does so first and looks at the count then: each sees
+ * the other. While the gate is open nobody takes the lock.
+ */
 static struct {
+    atomic_size_t inside;
+    atomic_bool shut;
     struct mutex lock;
     struct signal empty, never;
-    size_t inside GUARDED_BY(lock);
-    bool shut GUARDED_BY(lock);
 } gate;
 
 void gate_open(void)
@@ -18,33 +25,34 @@ void gate_open(void)
 
 void gate_enter(void)
 {
+    atomic_fetch_add(&gate.inside, 1);
+    if (!atomic_load(&gate.shut))
+        return;
+    gate_leave();
     mutex_lock(&gate.lock);
-    while (gate.shut)
+    while (atomic_load(&gate.shut))
         signal_wait(&gate.never, &gate.lock);
-    gate.inside++;
     mutex_unlock(&gate.lock);
 }
 
 void gate_leave(void)
 {
+    if (atomic_fetch_sub(&gate.inside, 1) != 1 || !atomic_load(&gate.shut))
+        return;
     mutex_lock(&gate.lock);
-    gate.inside--;
-    if (gate.inside == 0)
-        signal_all(&gate.empty);
+    signal_all(&gate.empty);
     mutex_unlock(&gate.lock);
 }
 
 void gate_shut(void)
 {
-    mutex_lock(&gate.lock);
-    gate.shut = true;
-    mutex_unlock(&gate.lock);
+    atomic_store(&gate.shut, true);
 }
 
 void gate_await(void)
 {
     mutex_lock(&gate.lock);
-    while (gate.inside > 0)
+    while (atomic_load(&gate.inside) > 0)
         signal_wait(&gate.empty, &gate.lock);
     mutex_unlock(&gate.lock);
 }

@@ -11,7 +11,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { BACKLOG = 1024, DESCRIPTORS_AT_START = 256, LOOK_MS = 1000, STOP_MS = 12 * 1000 };
+enum { BACKLOG = 1024, DESCRIPTORS_AT_START = 256, LOOK_MS = 1000, STOP_MS = 12 * 1000, STACK = 256 * 1024 };
 
 /* Frozen before smfi_main. */
 static struct {
@@ -129,11 +129,27 @@ static bool await_end(bool *ret_served)
     return ended;
 }
 
+/*
+ * libmilter makes and ends threads as sessions come and go. glibc keeps 40 MB of stacks for the next ones: of the usual 8 MB
+ * these are five, and each thread past them is mapped, filled and unmapped.
+ */
+static void keep_stacks_small(void)
+{
+    pthread_attr_t how;
+
+    if (pthread_getattr_default_np(&how) != 0)
+        return;
+    if (pthread_attr_setstacksize(&how, STACK) == 0)
+        pthread_setattr_default_np(&how);
+    pthread_attr_destroy(&how);
+}
+
 bool libmilter_serve(void)
 {
     pthread_t thread;
     bool served;
 
+    keep_stacks_small();
     thread_start(&thread, "milter", libmilter_body, NULL);
     if (await_end(&served)) {
         pthread_join(thread, NULL);

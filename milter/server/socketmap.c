@@ -14,23 +14,22 @@
 #include "base/text.h"
 #include "base/thread.h"
 #include "server/sendmail.h"
+#include "server/stream.h"
 
 #include <errno.h>
 #include <event2/buffer.h>
-#include <event2/bufferevent.h>
 #include <event2/event.h>
 #include <event2/listener.h>
 #include <stdio.h>
 #include <string.h>
-#include <unistd.h>
 
 enum { REQUEST_MAX = 10000, REPLY_MAX = 20000, UNREAD_MAX = 64 * 1024, IDLE_SECONDS = 3600, LINE_MAX_SHOWN = 120 };
 
 struct client {
     struct socketmap *map;
-    struct bufferevent *wire;
+    struct stream *wire;
     struct question_open *open;             /* NULL: none */
-    struct event *patience;                 /* runs while a question is open */
+    struct event *patience;                 /* runs while a question is open that was not answered at once */
     struct client *next, *previous;
 };
 
@@ -58,6 +57,9 @@ struct socketmap {
     struct question_open *answered GUARDED_BY(lock);
 };
 
+/* The loop thread's, while the engine is asked: an answer to this one is inside the call. */
+static _Thread_local const struct question_open *asking;
+
 static void read_requests(struct client *c);
 
 /* Listens again in a while. */
@@ -78,7 +80,7 @@ static void client_free(struct client *c)
         c->previous->next = c->next;
     else
         m->clients = c->next;
-    bufferevent_free(c->wire);
+    stream_free(c->wire);
     event_free(c->patience);
     free(c);
     if (m->client_count-- == m->set->maps.clients && !m->closing && evconnlistener_enable(m->listener) != 0)
@@ -88,16 +90,13 @@ static void client_free(struct client *c)
 /* Framed and sent in one piece. */
 static void send_reply(struct client *c, const char *status, const char *words)
 {
-    struct text frame;
-    size_t length = strlen(status) + 1 + strlen(words);
+    UNCLEARED char frame[REPLY_MAX + 1];
+    size_t payload = strlen(status) + 1 + strlen(words);
+    int length = snprintf(frame, sizeof(frame), "%zu:%s %s,", payload, status, words);
 
-    text_init(&frame, REPLY_MAX);
-    if (!text_print(&frame, "%zu:%s %s,", length, status, words)) {
-        text_done(&frame);
-        text_print(&frame, "%s", "20:TEMP answer too long,");
-    }
-    bufferevent_write(c->wire, text_words(&frame), frame.length);
-    text_done(&frame);
+    if (length > REPLY_MAX)
+        length = snprintf(frame, sizeof(frame), "%s", "20:TEMP answer too long,");
+    stream_send(c->wire, frame, (size_t)length);
 }
 
 /* policy as the engine gives it: NULL unsure, empty nothing to say. */
@@ -109,6 +108,11 @@ static void send_policy(struct client *c, const char *policy)
         send_reply(c, "NOTFOUND", "");
     else
         send_reply(c, "OK", policy);
+}
+
+static void send_answer(struct client *c, const struct question_open *q, const char *policy)
+{
+    send_policy(c, q->for_sendmail && !sendmail_is_sound(policy) ? NULL : policy);
 }
 
 static void close_question(struct client *c)
@@ -125,7 +129,7 @@ static void deliver(struct question_open *q)
 
     if (c != NULL) {
         close_question(c);
-        send_policy(c, q->for_sendmail && !sendmail_is_sound(q->policy) ? NULL : q->policy);
+        send_answer(c, q, q->policy);
     }
     free(q->policy);
     free(q);
@@ -138,6 +142,12 @@ static void on_answer(struct pending *self, const char *policy)
     struct question_open *q = (struct question_open *)self;
     struct socketmap *m = q->map;
 
+    if (asking == q) {                      /* the usual case: nobody else knows of it, and its client is there */
+        asking = q->client->open = NULL;
+        send_answer(q->client, q, policy);
+        free(q);
+        return;
+    }
     q->policy = policy == NULL ? NULL : mem_text(policy);
     mutex_lock(&m->lock);
     q->next = m->answered;
@@ -184,14 +194,22 @@ static void on_patience_over(evutil_socket_t unused, short what, void *client)
 static struct question_open *open_question(struct client *c)
 {
     struct question_open *q = mem_zero(sizeof(*q));
-    struct timeval budget = { .tv_sec = (time_t)c->map->set->maps.budget };
 
     q->pending.done = on_answer;
     q->map = c->map;
     q->client = c;
-    c->open = q;
-    event_add(c->patience, &budget);
+    asking = c->open = q;
     return q;
+}
+
+/* After the engine was asked. */
+static void await_answer(struct client *c)
+{
+    struct timeval budget = { .tv_sec = (time_t)c->map->set->maps.budget };
+
+    asking = NULL;
+    if (c->open != NULL)
+        event_add(c->patience, &budget);
 }
 
 static void complain(struct client *c, const char *what, const char *request)
@@ -208,13 +226,18 @@ static void answer_postfix(struct client *c, enum map_table table, const char *k
     struct next_hop hop;
     struct fault why;
 
-    if (*key == '.')                        /* Postfix asks for parents too; connectors have answered for those */
+    if (*key == '.') {                      /* Postfix asks for parents too; connectors have answered for those */
         send_reply(c, "NOTFOUND", "");
-    else if (!next_hop_parse(key, &hop, &why))
+        return;
+    }
+    if (!next_hop_parse(key, &hop, &why)) {
         complain(c, why.text, key);
-    else
-        engine_ask_map(c->map->engine, table == MAP_POSTFIX_TLS && !domain_is_ascii(key) ? MAP_POSTFIX_SPELLED : table, &hop,
-                       &open_question(c)->pending);
+        return;
+    }
+    if (table == MAP_POSTFIX_TLS && !domain_is_ascii(key))
+        table = MAP_POSTFIX_SPELLED;
+    engine_ask_map(c->map->engine, table, &hop, &open_question(c)->pending);
+    await_answer(c);
 }
 
 static void answer_sendmail(struct client *c, char *key)
@@ -232,6 +255,7 @@ static void answer_sendmail(struct client *c, char *key)
     open->for_sendmail = true;
     open->at_gate = q.at_gate;
     engine_ask_sendmail(c->map->engine, &q, &open->pending);
+    await_answer(c);
 }
 
 static void answer_explain(struct client *c, const char *key)
@@ -271,10 +295,10 @@ static void answer(struct client *c, char *request)
 /* Takes one request off the buffer; false: there is none whole, or the client is gone. */
 static bool take_request(struct client *c)
 {
-    struct evbuffer *in = bufferevent_get_input(c->wire);
+    struct evbuffer *in = stream_input(c->wire);
     size_t length = evbuffer_get_length(in), payload, used;
     const char *bytes = (const char *)evbuffer_pullup(in, -1), *at;
-    char request[REQUEST_MAX + 1];
+    UNCLEARED char request[REQUEST_MAX + 1];
 
     switch (netstring_read(bytes, length, REQUEST_MAX, &at, &payload, &used)) {
     case NETSTRING_PARTIAL:
@@ -299,28 +323,25 @@ static bool take_request(struct client *c)
 /* Who does not read his answers is not asked for more. */
 static bool has_room(const struct client *c)
 {
-    return evbuffer_get_length(bufferevent_get_output(c->wire)) < UNREAD_MAX;
+    return stream_unsent(c->wire) < UNREAD_MAX;
 }
 
 static void read_requests(struct client *c)
 {
-    while (c->open == NULL && has_room(c) && take_request(c))
-        ;
+    while (c->open == NULL && has_room(c)) {
+        if (!take_request(c))
+            return;
+        stream_go_on(c->wire);
+    }
 }
 
-static void on_readable(struct bufferevent *wire, void *client)
+static void on_ready(void *client)
 {
-    struct client *c = client;
-    struct socketmap *m = c->map;
-
-    (void)wire;
-    read_requests(c);
-    deliver_answered(m);                    /* those that the engine could answer inside the call */
+    read_requests(client);
 }
 
-static void on_gone(struct bufferevent *wire, short what, void *client)
+static void on_gone(void *client)
 {
-    (void)wire, (void)what;
     client_free(client);
 }
 
@@ -328,29 +349,27 @@ static void on_client(struct evconnlistener *listener, evutil_socket_t s, struct
 {
     struct socketmap *m = map;
     struct event_base *loop = evconnlistener_get_base(listener);
-    struct timeval idle = { .tv_sec = IDLE_SECONDS };
+    static const struct stream_face face = { .ready = on_ready, .gone = on_gone };
     struct client *c = mem_zero(sizeof(*c));
 
     (void)address, (void)length;
     c->map = m;
-    c->wire = bufferevent_socket_new(loop, s, BEV_OPT_CLOSE_ON_FREE);
+    c->wire = stream_new(loop, s, IDLE_SECONDS, 2 * REQUEST_MAX, &face, c);
+    if (c->wire == NULL) {
+        if (log_due(&m->said_at))
+            log_error("map: cannot listen to a connection: %s", strerror(errno));
+        free(c);
+        return;
+    }
     c->patience = evtimer_new(loop, on_patience_over, c);
-    if (c->wire == NULL || c->patience == NULL)
+    if (c->patience == NULL)
         mem_out();
     c->next = m->clients;
     if (c->next != NULL)
         c->next->previous = c;
     m->clients = c;
-    bufferevent_setcb(c->wire, on_readable, on_readable, on_gone, c);      /* also when all answers have been read */
-    bufferevent_setwatermark(c->wire, EV_READ, 0, 2 * REQUEST_MAX);
-    bufferevent_set_timeouts(c->wire, &idle, &idle);
     if (++m->client_count == m->set->maps.clients)
         evconnlistener_disable(m->listener);    /* the others wait in the backlog */
-    if (bufferevent_enable(c->wire, EV_READ | EV_WRITE) == 0)
-        return;
-    if (log_due(&m->said_at))
-        log_error("map: cannot listen to a connection: %s", strerror(errno));
-    client_free(c);
 }
 
 /* No descriptor is free: asking again at once would only spin. */

@@ -43,18 +43,12 @@ static struct series rcpt, end;
 static size_t begun, done, ready, replies[256];
 static int watched;
 
-/* Packets: a length, a command, words that each end with a NUL */
+/* Packets: a length, a command, words that each end with a NUL. Macros and the command they are for go out in one piece. */
 
 struct packet {
     char bytes[PACKET_MAX];
-    size_t length;
+    size_t start, length;           /* start: of the last packet */
 };
-
-static void packet_begin(struct packet *p, char command)
-{
-    p->length = 4;
-    p->bytes[p->length++] = command;
-}
 
 static void packet_add(struct packet *p, const void *bytes, size_t length)
 {
@@ -64,29 +58,40 @@ static void packet_add(struct packet *p, const void *bytes, size_t length)
     p->length += length;
 }
 
+static void packet_begin(struct packet *p, char command)
+{
+    p->start = p->length;
+    p->length += 4;
+    packet_add(p, &command, 1);
+}
+
 static void packet_word(struct packet *p, const char *word)
 {
     packet_add(p, word, strlen(word) + 1);
 }
 
+static void packet_end(struct packet *p)
+{
+    uint32_t length = htonl((uint32_t)(p->length - p->start) - 4);
+
+    memcpy(p->bytes + p->start, &length, 4);
+}
+
 static void packet_send(struct packet *p, struct session *s)
 {
-    uint32_t length = htonl((uint32_t)p->length - 4);
-
-    memcpy(p->bytes, &length, 4);
+    packet_end(p);
     send_all(s->fd, p->bytes, p->length);
 }
 
-static void send_macros(struct session *s, char of, const char *const words[], size_t count)
+static void put_macros(struct packet *p, char of, const char *const words[], size_t count)
 {
-    struct packet p;
     size_t i;
 
-    packet_begin(&p, 'D');
-    packet_add(&p, &of, 1);
+    packet_begin(p, 'D');
+    packet_add(p, &of, 1);
     for (i = 0; i < count; i++)
-        packet_word(&p, words[i]);
-    packet_send(&p, s);
+        packet_word(p, words[i]);
+    packet_end(p);
 }
 
 /* The steps of a session */
@@ -94,7 +99,7 @@ static void send_macros(struct session *s, char of, const char *const words[], s
 static void send_options(struct session *s)
 {
     uint32_t options[3] = { htonl(VERSION), htonl(ACTIONS), htonl(STEPS) };
-    struct packet p;
+    struct packet p = { 0 };
 
     packet_begin(&p, 'O');
     packet_add(&p, options, sizeof(options));
@@ -106,9 +111,9 @@ static void send_connect(struct session *s)
 {
     static const char *const macros[] = { "j", "mx.home.example", "{daemon_name}", "mx.home.example", "v", "Postfix" };
     static const uint16_t port = 0x2710;
-    struct packet p;
+    struct packet p = { 0 };
 
-    send_macros(s, 'C', macros, 6);
+    put_macros(&p, 'C', macros, 6);
     packet_begin(&p, 'C');
     packet_word(&p, "client.home.example");
     packet_add(&p, "4", 1);
@@ -121,11 +126,11 @@ static void send_connect(struct session *s)
 static void send_mail(struct session *s)
 {
     static const char *const macros[] = { "{mail_addr}", "al@home.example", "{mail_host}", "home.example", "{mail_mailer}", "smtp" };
-    struct packet p;
+    struct packet p = { 0 };
 
     begun++;
     s->recipients = s->accepted = 0;
-    send_macros(s, 'M', macros, 6);
+    put_macros(&p, 'M', macros, 6);
     packet_begin(&p, 'M');
     packet_word(&p, "<al@home.example>");
     s->step = STEP_MAIL;
@@ -136,13 +141,13 @@ static void send_rcpt(struct session *s)
 {
     char address[300], in_angles[304], id[32];
     const char *macros[] = { "i", id, "{rcpt_addr}", address, "{rcpt_host}", "", "{rcpt_mailer}", "smtp" };
-    struct packet p;
+    struct packet p = { 0 };
 
     pattern_fill(want.pattern, choice_take(&domains), address, sizeof(address));
     snprintf(in_angles, sizeof(in_angles), "<%s>", address);
     snprintf(id, sizeof(id), "4f%08zXz%04X", begun, (unsigned)s->fd & 0xffff);
     macros[5] = strchr(address, '@') == NULL ? address : strchr(address, '@') + 1;
-    send_macros(s, 'R', macros + (s->accepted == 0 ? 2 : 0), s->accepted == 0 ? 6 : 8);
+    put_macros(&p, 'R', macros + (s->accepted == 0 ? 2 : 0), s->accepted == 0 ? 6 : 8);
     packet_begin(&p, 'R');
     packet_word(&p, in_angles);
     s->step = STEP_RCPT;
@@ -154,9 +159,9 @@ static void send_rcpt(struct session *s)
 static void send_end(struct session *s)
 {
     const char *const macros[] = { "i", "4fQz1x0XyzzzA" };
-    struct packet p;
+    struct packet p = { 0 };
 
-    send_macros(s, 'E', macros, 2);
+    put_macros(&p, 'E', macros, 2);
     packet_begin(&p, 'E');
     s->step = STEP_END;
     s->since = now_ns();
@@ -177,7 +182,7 @@ static void session_open(struct session *s)
 
 static void session_close(struct session *s)
 {
-    struct packet p;
+    struct packet p = { 0 };
 
     packet_begin(&p, 'Q');
     packet_send(&p, s);
@@ -200,7 +205,7 @@ static void message_done(struct session *s)
 
 static void rcpt_answered(struct session *s, char reply)
 {
-    struct packet p;
+    struct packet p = { 0 };
 
     series_add(&rcpt, now_ns() - s->since);
     replies[(unsigned char)reply]++;

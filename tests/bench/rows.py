@@ -1,5 +1,6 @@
 """The rows of the table: each measures Danelaw and what it is compared with in turn, several times, in one run."""
 
+import itertools
 import os
 import statistics
 import subprocess
@@ -193,11 +194,13 @@ def cold(table, world):
 @row
 def hanging(table, world):
     """healthy partners beside 1000 sessions whose partner's DNS never answers"""
-    arguments = ("-c", 16, "-m", table.size // 4, "-n", 1000, "-z", "-p", "u@p#.bench")
-    blocked = ("-c", 1000, "-m", 10 * 1000 * 1000, "-k", 1000, "-n", 1000, "-p", "u@p#.hang.bench")
+    arguments = ("-c", 16, "-m", 2 * table.size, "-n", 1000, "-z", "-p", "u@p#.bench")
+    crowds = itertools.count()
 
     def beside(path):
-        crowd = start_load_milter(path, *blocked)
+        """Each session asks for one new domain after the other, so that each waits as long as the filter lets it."""
+        crowd = start_load_milter(path, "-c", 1000, "-m", 10 * 1000 * 1000, "-k", 1000, "-n", 1000 * 1000, "-o", "-p",
+                                  f"u@p#.{next(crowds)}.hang.bench")
         time.sleep(2)
         try:
             return load_milter(path, *arguments)
