@@ -320,6 +320,7 @@ static bool open_rooms(struct house *h, const char *config_path, struct fault *w
     struct ruleset *rules;
     struct lookup *lookup;
 
+    log_start();
     if (!dns_open(set, &lookup, why))
         return false;
     log_info("danelawd " PACKAGE_VERSION " starts with %zu connectors", ruleset_count(h->config->rules));
@@ -431,6 +432,7 @@ int main(int argc, char **argv)
         orders.config_path = full_path;         /* we leave the folder, and want to read it again */
     open_log(&orders, &house.config->settings);
     code = serve(&house, &orders);
+    log_stop();
     config_free(house.config);
     return code;
 }

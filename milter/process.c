@@ -362,6 +362,7 @@ static void *end_body(void *seconds)
 {
     nanosleep(&(struct timespec){ .tv_sec = *(const unsigned *)seconds }, NULL);
     log_error("the end takes too long; ending at once");
+    log_flush();
     _exit(EXIT_FAILURE);
 }
 

@@ -11,7 +11,20 @@ bool log_open(const char *program, bool to_syslog, const char *facility);
 void log_set_level(enum log_level level);
 bool log_level_parse(const char *word, enum log_level *ret);
 
-/* One line, in words for an administrator. Any thread. */
+/*
+ * From log_start() on lines are written by a thread of their own; before it by who speaks. After the last fork, before other
+ * threads. log_stop() when they have ended: returns when all is written, or when for a second nothing could be; does nothing
+ * where there was no start.
+ */
+void log_start(void);
+void log_stop(void);
+/* For who is about to end the process: waits until all that has been said is written, at most two seconds. Any thread. */
+void log_flush(void);
+
+/*
+ * One line, in words for an administrator. Any thread. After log_start() it waits only where a megabyte of lines is yet to be
+ * written, and never longer than a second: then lines are dropped, and a later line counts them.
+ */
 void log_error(const char *format, ...) __attribute__((format(printf, 1, 2)));
 void log_warning(const char *format, ...) __attribute__((format(printf, 1, 2)));
 void log_info(const char *format, ...) __attribute__((format(printf, 1, 2)));

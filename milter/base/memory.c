@@ -8,12 +8,14 @@
 _Noreturn void mem_out(void)
 {
     log_error("out of memory; the process ends");       /* takes none itself */
+    log_flush();
     abort();
 }
 
 _Noreturn void mem_lack(const char *what)
 {
     log_error("there can't be %s: %s; the process ends", what, strerror(errno));
+    log_flush();
     abort();
 }
 

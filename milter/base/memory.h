@@ -17,7 +17,7 @@ char *mem_text(const char *text);                       /* gives a copy */
 void *mem_raw(size_t size);
 void *mem_raw_grow(void *old, size_t size);
 
-/* Says so in the log and aborts; for the few allocations that libraries do for us. */
+/* Says so in the log, writes what is left of it and aborts; for the few allocations that libraries do for us. */
 _Noreturn void mem_out(void);
 
 /* The same for what else a process may run out of; errno says why it can't be had. */

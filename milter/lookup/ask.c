@@ -66,6 +66,7 @@ static void on_answer(void *argument, int code, struct ub_result *result)
 void ask_give_up(int code)
 {
     log_error("the resolver is broken (%s), and can't be mended; the process ends", ub_strerror(code));
+    log_flush();
     abort();                        /* else every look-up would time out for ever; whoever is dead is started again */
 }
 

@@ -164,8 +164,18 @@ class Danelawd:
             raise RuntimeError(f"danelaw --json {' '.join(argv)}: exit {done.returncode}: {fault}: "
                                f"{done.stdout[:500]} {done.stderr[:500]}") from fault
 
+    def settle(self, patience=2):
+        """Until what has been said is in the log: a thread of its own writes it, a few milliseconds later."""
+        deadline = time.monotonic() + patience
+        while self.running() and time.monotonic() < deadline:
+            before = os.path.getsize(self.log)
+            time.sleep(0.05)
+            if os.path.getsize(self.log) == before:
+                return
+
     def lines(self):
         try:
+            self.settle()
             with open(self.log, encoding="utf-8", errors="replace") as file:
                 return file.read().splitlines()
         except FileNotFoundError:

@@ -13,6 +13,8 @@ from storming import KINDS, SAFE, Storm, rules
 from trial import chapter, expect
 from weather import Weather, len_of
 
+LINES_LOST = 50                         # at most, by a kill: they wait for some milliseconds, in which the trace may be written
+
 
 def warm(lab):
     """Postfix's resolver and danelawd have met the partners; some of them take their time."""
@@ -104,8 +106,8 @@ def judge_database(lab, book, weather, before):
     lost = [said - rows for said, rows in told]
     print(f"  trace: {sum(s for s, _ in told)} decisions in the log, {sum(r for _, r in told)} rows; lost by a kill:"
           f" {sum(lost) / len(lost):.1f} on average, {max(lost)} at most", flush=True)
-    with book.test("the trace has all decisions but those of the moment before a kill"):
-        expect(min(lost) >= 0, "rows for decisions that the log doesn't have", *told)
+    with book.test("trace and log have all decisions but those of the moment before a kill"):
+        expect(min(lost) >= -LINES_LOST, "rows for decisions that the log doesn't have", *told)
         expect(max(lost) <= 1000 and sum(lost) <= 0.5 * sum(s for s, _ in told), *told)
         expect(lost[-1] == 0, "lost while it was at rest", *told[-3:])
 
