@@ -87,6 +87,7 @@ def past_the_last_place_a_session_is_told_to_come_again(world):
     assert wait_for(lambda: gets_in(d)), "no place became free"
     for m in guests:
         m.quit()
+    assert wait_for(lambda: "as many as milter.clients allows" in d.log())
     expect(d.log().count("as many as milter.clients allows"), 1)                    # once a minute
     d.done()
 
@@ -159,6 +160,7 @@ def past_the_last_recipient_the_client_sends_another_message(world):
         m.abort()
         m.mail()
         expect(m.rcpt("g@good.example"), "continue")
+    assert wait_for(lambda: "to=<g@good.example> " in d.log()), d.log()[-2000:]
     assert 'to=<d@good.example> ' in d.log() and d.log().count("to=<e@stranger.example>") == 0, d.log()[-2000:]
     d.done()
 
