@@ -25,7 +25,7 @@ int reading_do(const char *directory, struct store_query *q, bool *ret_frozen, s
 
     if (code != SQLITE_OK)
         return code;
-    code = read_rows(db, q);
+    code = q->walk != NULL ? q->walk(q, db) : read_rows(db, q);
     if (code != SQLITE_DONE)
         fault_set(why, "%s/danelaw.db: %s", directory, sqlite3_errmsg(db));
     sqlite3_close_v2(db);

@@ -200,7 +200,7 @@ static bool run_jobs(struct store *s, struct store_job *batch, struct store_job 
 
     *ret_culprit = NULL;
     s->w.code = SQLITE_OK;
-    if (!writer_say(&s->w, "BEGIN IMMEDIATE"))
+    if (!writer_begin(&s->w))
         return false;
     for (job = batch; job != NULL; job = job->next) {
         if (!job->run(job, &s->w)) {

@@ -15,6 +15,7 @@
  */
 struct store;
 struct writer;
+struct sqlite3;
 struct sqlite3_stmt;
 
 /* Something to write. The store takes it, and calls free exactly once, also where run was never called. */
@@ -36,8 +37,9 @@ struct store_watcher {
     struct store_watcher *next;         /* the store's own */
 };
 
-/* Something to read. */
+/* Something to read: by one statement, or by what `walk` does, which gives SQLite's word: SQLITE_DONE, or why not. */
 struct store_query {
+    int (*walk)(struct store_query *self, struct sqlite3 *db);                  /* or NULL */
     const char *sql;
     void (*bind)(struct store_query *self, struct sqlite3_stmt *statement);     /* or NULL */
     bool (*row)(struct store_query *self, struct sqlite3_stmt *statement);      /* false: enough */

@@ -9,6 +9,7 @@ bool writer_open(struct writer *w, const char *directory)
     if (!file_open(directory, &w->db, &w->why))
         return false;
     sqlite3_busy_timeout(w->db, PATIENCE_MS);
+    w->change++;
     return true;
 }
 
@@ -67,6 +68,21 @@ bool writer_step(struct writer *w, sqlite3_stmt *statement)
     return good;
 }
 
+bool writer_next(struct writer *w, sqlite3_stmt *statement, bool *ret_row)
+{
+    int code = sqlite3_step(statement);
+
+    if (code != SQLITE_ROW && code != SQLITE_DONE) {
+        note(w, code, "reading");
+        sqlite3_reset(statement);
+        return false;
+    }
+    *ret_row = code == SQLITE_ROW;
+    if (!*ret_row)
+        sqlite3_reset(statement);
+    return true;
+}
+
 bool writer_say(struct writer *w, const char *sql)
 {
     int code = sqlite3_exec(w->db, sql, NULL, NULL, NULL);
@@ -74,8 +90,28 @@ bool writer_say(struct writer *w, const char *sql)
     return code == SQLITE_OK || note(w, code, "writing");
 }
 
+/* SQLite counts what other connections have written. */
+bool writer_begin(struct writer *w)
+{
+    sqlite3_stmt *statement;
+    bool row;
+
+    if (!writer_say(w, "BEGIN IMMEDIATE"))
+        return false;
+    statement = writer_prepare(w, "PRAGMA data_version");
+    if (statement == NULL || !writer_next(w, statement, &row))
+        return false;
+    if (row && sqlite3_column_int64(statement, 0) != w->version) {
+        w->version = sqlite3_column_int64(statement, 0);
+        w->change++;
+    }
+    sqlite3_reset(statement);
+    return true;
+}
+
 void writer_undo(struct writer *w)
 {
+    w->change++;
     if (!sqlite3_get_autocommit(w->db))
         sqlite3_exec(w->db, "ROLLBACK", NULL, NULL, NULL);
 }
