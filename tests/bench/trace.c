@@ -1,6 +1,6 @@
 /*
- * What the trace costs: noting a decision, writing it with few and with many rows there, and finding the first hundred rows
- * of each filter. The file stays in DIRECTORY, so that a second run goes on from there.
+ * What the trace costs: noting a decision, writing it with few and with many rows there (rows a second, and the processor's time
+ * for each row, which includes noting it and what the kernel does for it), and finding the first hundred rows of each filter. The file stays in DIRECTORY, so that a second run goes on from there.
  *
  * usage: trace DIRECTORY ROWS [MOST]     MOST: store.trace_rows; once more rows are there, old ones go as fast as new ones come
  */
@@ -10,10 +10,16 @@
 
 #include <stdio.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { SAMPLE = 50000, QUEUE_MOST = 8000, FIRST = 100, RECIPIENTS = 500 * 1000, DOMAINS = 50 * 1000, CONNECTORS = 200 };
+enum {
+    SAMPLE = 50000, PARTS = 5, STORM = 100 * 1000, STORM_MS = 3000, QUEUE_MOST = 8000, FIRST = 100,
+    RECIPIENTS = 500 * 1000, DOMAINS = 50 * 1000, CONNECTORS = 200,
+};
+
+static const int64_t day_ms = 24 * 60 * 60 * 1000;
 
 static struct store *store;
 static struct trace *trace;
@@ -81,7 +87,7 @@ static void measure_notes(void)
 
         begun = clock_ms();
         for (j = 0; j < QUEUE_MOST; j++)
-            note(clock_wall_ms());
+            note(clock_wall_ms() - day_ms);
         spent += clock_ms() - begun;
         while (waiting() > 0)
             usleep(1000);
@@ -89,12 +95,53 @@ static void measure_notes(void)
     printf("noting: %.2f us a row, on the asker's thread\n", (double)spent * 1000 / (rounds * QUEUE_MOST));
 }
 
-static void measure_writing(const char *when)
+/* Microseconds of the processor, all threads. */
+static double worked(void)
 {
-    int64_t begun = clock_ms();
+    struct rusage used;
 
-    note_many(SAMPLE, clock_wall_ms());
-    printf("writing, %s: %.0f rows a second\n", when, SAMPLE * 1000.0 / (double)(clock_ms() - begun));
+    getrusage(RUSAGE_SELF, &used);
+    return (double)(used.ru_utime.tv_sec + used.ru_stime.tv_sec) * 1e6 + (double)(used.ru_utime.tv_usec + used.ru_stime.tv_usec);
+}
+
+static void measure_writing(const char *when, uint64_t count, int64_t at)
+{
+    uint64_t done, part = count / PARTS > SAMPLE ? count / PARTS : count;
+    struct trace_status status;
+    int64_t begun;
+    double before;
+
+    for (done = 0; done < count; done += part) {
+        begun = clock_ms();
+        before = worked();
+        note_many(part, at + (int64_t)(done / 5));
+        printf("writing, %s: %8.0f rows a second, %5.2f us of the processor a row\n", when,
+               (double)part * 1000 / (double)(clock_ms() - begun + 1), (worked() - before) / (double)part);
+    }
+    trace_status(trace, &status);
+    if (status.dropped > 0)
+        printf("dropped: %llu rows\n", (unsigned long long)status.dropped);
+}
+
+/* As fast as decisions could ever come: does the queue hold until the writer has them? */
+static void measure_storm(void)
+{
+    int64_t begun = clock_ms(), now;
+    struct trace_status before, after;
+    size_t noted = 0, most = 0;
+
+    trace_status(trace, &before);
+    while ((now = clock_ms()) < begun + STORM_MS) {
+        for (; noted < (size_t)(now - begun) * (STORM / 1000); noted++)
+            note(clock_wall_ms());
+        most = waiting() > most ? waiting() : most;
+        usleep(500);
+    }
+    while (waiting() > 0)
+        usleep(1000);
+    trace_status(trace, &after);
+    printf("%d decisions a second: %zu waited at most, %llu dropped\n", STORM, most,
+           (unsigned long long)(after.dropped - before.dropped));
 }
 
 static void count_row(void *self, const struct trace_row *row)
@@ -165,9 +212,10 @@ int main(int argc, char **argv)
     store = store_open(&set);
     trace = trace_open(store, 3650, argc == 4 ? strtoull(argv[3], NULL, 10) : 1000 * 1000 * 1000);
     measure_notes();
-    measure_writing("as it was found");
-    note_many(rows, clock_wall_ms() - (int64_t)(rows / 5));
-    measure_writing("with the rows asked for");
+    measure_writing("as it was found        ", SAMPLE, clock_wall_ms() - (int64_t)(rows / 5) - SAMPLE / 5);
+    measure_writing("the rows asked for     ", rows, clock_wall_ms() - (int64_t)(rows / 5));
+    measure_writing("with the rows asked for", SAMPLE, clock_wall_ms());
+    measure_storm();
     show_size(argv[1]);
     measure_filters();
     trace_close(trace);
