@@ -5,7 +5,7 @@
  *  2. Every row that was noted is written or dropped once, as its job's free finds it: noted = written + dropped + waiting.
  *  3. Old rows go BITE at a time, so that nobody waits long behind them. Their pages are used again; the
  *     file doesn't shrink.
- *  4. How many rows there are is kept in trace_size, so that nobody counts them. It is looked at each minute, and by the
+ *  4. How many rows there are is known (trace_blocks.c), so that nobody counts them. It is looked at each minute, and by the
  *     writer each LOOK_AFTER rows: there are never many more than the site wants.
  *  5. The disk's last RESERVE is for policies, holds and overrides: while less is left no row is written. Pages that are
  *     unused inside the file count, and where these don't help the oldest rows go until there is twice as much, so that a
@@ -16,17 +16,18 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/memory.h"
-#include "store/writer.h"
+#include "store/trace_blocks.h"
 
 #include <inttypes.h>
 #include <stdatomic.h>
 #include <string.h>
-#include <strings.h>
+#include <sys/stat.h>
 #include <sys/statvfs.h>
 
 enum {
     BITE = 1000,                            /* rows that go at once */
     LOOK_AFTER = BITE / 4,                  /* rows that are written before somebody looks how many there are */
+    COVER = 4,                              /* blocks that are made at once of rows without one */
     TEXT_MOST = 2048,                       /* octets of one column */
     TRIES = 1000,                           /* keys that are tried for a row */
     NEAR_US = 1000 * 1000,                  /* rows that close follow each other, whatever order their times have */
@@ -48,6 +49,7 @@ struct trace {
     int64_t last_at;
     int64_t measure_at;                     /* clock_ms() */
     unsigned unlooked;                      /* rows written since the last look at how many there are */
+    struct trace_blocks blocks;
     bool hungry;                            /* old rows have to go */
 };
 
@@ -87,17 +89,21 @@ static void say_room(struct trace *t, bool tight, uint64_t reserve)
 static void measure(struct trace *t, struct writer *w)
 {
     const char *path = sqlite3_db_filename(w->db, "main");
-    uint64_t reserve, left, room;
+    uint64_t page = (uint64_t)ask_number(w, "PRAGMA page_size"), reserve, left, room, owed;
     struct statvfs disk;
+    struct stat file;
 
     t->measure_at = clock_ms() + MEASURE_MS;
-    if (path == NULL || statvfs(path, &disk) != 0)
+    if (path == NULL || statvfs(path, &disk) != 0 || stat(path, &file) != 0)
         return;
     reserve = (uint64_t)disk.f_blocks * disk.f_frsize / RESERVE_PART;
     if (reserve > RESERVE)
         reserve = RESERVE;
     left = (uint64_t)disk.f_bavail * disk.f_frsize;
-    room = left + (uint64_t)ask_number(w, "PRAGMA freelist_count") * (uint64_t)ask_number(w, "PRAGMA page_size");
+    owed = (uint64_t)ask_number(w, "PRAGMA page_count") * page;         /* what waits in the log makes the file larger */
+    owed -= owed < (uint64_t)file.st_size ? owed : (uint64_t)file.st_size;
+    left -= owed < left ? owed : left;
+    room = left + (uint64_t)ask_number(w, "PRAGMA freelist_count") * page;
     t->hungry = room < (t->hungry ? 2 * reserve : reserve);
     say_room(t, room < reserve || left < reserve / 2, reserve);         /* the file's log needs some of what is left, too */
 }
@@ -118,7 +124,7 @@ struct row_job {
     struct store_job job;
     struct trace *trace;
     struct trace_row row;                   /* its texts lie in text */
-    char *domain;                           /* or NULL */
+    struct trace_keys keys;                 /* the same, and the domain */
     bool given_up;                          /* run, but not written */
     char text[];
 };
@@ -135,25 +141,6 @@ static const char **text_at(struct trace_row *row, size_t i)
     return (const char **)(void *)((char *)row + texts[i]);
 }
 
-/* The domain of an address or a next hop, borrowed: `u@D`, `D:587`, `[D]:587`. */
-static const char *find_domain(const char *to, size_t *ret_length)
-{
-    const char *at = strrchr(to, '@'), *start = at == NULL ? to : at + 1;
-    bool bracketed = *start == '[';
-
-    start += bracketed;
-    *ret_length = strcspn(start, bracketed ? "]" : ":");
-    return start;
-}
-
-static void fold(char *text)
-{
-    for (; *text != '\0'; text++) {
-        if (*text >= 'A' && *text <= 'Z')
-            *text = (char)(*text - 'A' + 'a');
-    }
-}
-
 static char *put(char **at, const char *text, size_t length)
 {
     char *start = *at;
@@ -168,28 +155,26 @@ static char *put(char **at, const char *text, size_t length)
 static struct row_job *row_job_new(const struct trace_row *row)
 {
     struct trace_row copy = *row;
-    size_t lengths[COUNT_OF(texts)] = { 0 }, size = 0, length = 0, i;
-    const char *domain = row->to == NULL ? "" : find_domain(row->to, &length);
+    size_t lengths[COUNT_OF(texts)] = { 0 }, size, i;
     struct row_job *job;
     char *at;
 
+    size = 1 + (row->to == NULL ? 0 : strnlen(row->to, TEXT_MOST));     /* for the domain, which is no longer than that */
     for (i = 0; i < COUNT_OF(texts); i++) {
         if (*text_at(&copy, i) != NULL)
             lengths[i] = strnlen(*text_at(&copy, i), TEXT_MOST);
         size += lengths[i] + 1;
     }
-    length = length > TEXT_MOST ? TEXT_MOST : length;
-    job = mem_zero(sizeof(*job) + size + length + 1);
+    job = mem_zero(sizeof(*job) + size);
     at = job->text;
     for (i = 0; i < COUNT_OF(texts); i++) {
         if (*text_at(&copy, i) != NULL)
             *text_at(&copy, i) = put(&at, *text_at(&copy, i), lengths[i]);
     }
     job->row = copy;
-    if (length > 0) {
-        job->domain = put(&at, domain, length);
-        fold(job->domain);
-    }
+    job->keys = (struct trace_keys){ { copy.queue_id, copy.to, NULL, copy.connector, copy.verdict } };
+    if (copy.to != NULL && trace_marks_domain(copy.to, at) > 0)
+        job->keys.of[TRACE_DOMAIN] = at;
     return job;
 }
 
@@ -200,7 +185,7 @@ static void bind_row(sqlite3_stmt *statement, struct row_job *job, int64_t at)
     sqlite3_bind_int64(statement, 1, at);
     for (i = 0; i < COUNT_OF(texts); i++)
         sqlite3_bind_text(statement, (int)i + 2, *text_at(&job->row, i), -1, SQLITE_STATIC);    /* NULL for NULL */
-    sqlite3_bind_text(statement, COUNT_OF(texts) + 2, job->domain, -1, SQLITE_STATIC);
+    sqlite3_bind_text(statement, COUNT_OF(texts) + 2, job->keys.of[TRACE_DOMAIN], -1, SQLITE_STATIC);
     sqlite3_bind_int(statement, COUNT_OF(texts) + 3, job->row.shadow);
     sqlite3_bind_int64(statement, COUNT_OF(texts) + 4, job->row.took_ms);
 }
@@ -215,26 +200,10 @@ static int64_t key_for(struct trace *t, int64_t at_ms)
     return at;
 }
 
-/* Deletes the oldest before a time, at most `most` of them; ret_more: it was as many, so that there may be more. */
-static bool bite(struct writer *w, int64_t before, int64_t most, bool *ret_more)
-{
-    sqlite3_stmt *statement = writer_prepare(w, "DELETE FROM trace WHERE at IN "
-                                                "(SELECT at FROM trace WHERE at < ?1 ORDER BY at LIMIT ?2)");
-
-    if (statement == NULL)
-        return false;
-    sqlite3_bind_int64(statement, 1, before);
-    sqlite3_bind_int64(statement, 2, most);
-    if (!writer_step(w, statement))
-        return false;
-    *ret_more = sqlite3_changes(w->db) == most;
-    return true;
-}
-
 /* How many rows are there that should not be. */
-static int64_t excess_of(const struct trace *t, struct writer *w)
+static int64_t excess_of(const struct trace *t)
 {
-    return ask_number(w, "SELECT rows FROM trace_size") - (int64_t)t->most;
+    return trace_blocks_rows(&t->blocks) - (int64_t)t->most;
 }
 
 /* Another row is there: what is too many goes faster than it can come, however long the queue is. */
@@ -246,8 +215,9 @@ static bool keep_down(struct trace *t, struct writer *w)
     if (++t->unlooked < LOOK_AFTER)
         return true;
     t->unlooked = 0;
-    excess = excess_of(t, w);
-    return excess <= 0 || bite(w, INT64_MAX, excess < 2 * LOOK_AFTER ? excess : 2 * LOOK_AFTER, &more);
+    excess = excess_of(t);
+    return excess <= 0 ||
+           trace_blocks_trim(&t->blocks, w, INT64_MAX, excess < 2 * LOOK_AFTER ? excess : 2 * LOOK_AFTER, &more);
 }
 
 static bool run_row(struct store_job *self, struct writer *w)
@@ -260,6 +230,8 @@ static bool run_row(struct store_job *self, struct writer *w)
     job->given_up = !has_room(t, w);
     if (job->given_up)
         return true;
+    if (!trace_blocks_look(&t->blocks, w))
+        return false;
     statement = writer_prepare(w, "INSERT OR IGNORE INTO trace (at, place, queue_id, sender, recipient, connector, dane, sts, "
                                   "verdict, reason, route, policy, domain, shadow, took_ms) "
                                   "VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)");
@@ -273,8 +245,10 @@ static bool run_row(struct store_job *self, struct writer *w)
             break;                          /* else another row has that time */
     }
     job->given_up = at == end;
+    if (job->given_up)
+        return true;
     t->last_at = at;
-    return keep_down(t, w);
+    return trace_blocks_add(&t->blocks, w, at, &job->keys) && keep_down(t, w);
 }
 
 static void free_row(struct store_job *self)
@@ -310,18 +284,33 @@ struct tend_job {
     bool more;                              /* there may be more to do */
 };
 
+static bool cover(struct trace *t, struct writer *w, bool *ret_more)
+{
+    int i;
+
+    *ret_more = !atomic_load(&t->tight);
+    for (i = 0; i < COVER && *ret_more; i++) {
+        if (!trace_blocks_cover(w, ret_more))
+            return false;
+    }
+    return true;
+}
+
 static bool run_tend(struct store_job *self, struct writer *w)
 {
     struct tend_job *job = (struct tend_job *)self;
+    struct trace *t = job->trace;
     int64_t excess;
 
-    if (!bite(w, job->horizon, BITE, &job->more) || job->more)
-        return job->more;
-    excess = excess_of(job->trace, w);
-    measure(job->trace, w);
-    if (job->trace->hungry || excess > BITE)
+    if (!trace_blocks_look(&t->blocks, w) || !trace_blocks_trim(&t->blocks, w, job->horizon, BITE, &job->more))
+        return false;
+    if (job->more)
+        return true;
+    excess = excess_of(t);
+    measure(t, w);
+    if (t->hungry || excess > BITE)
         excess = BITE;
-    return excess <= 0 || bite(w, INT64_MAX, excess, &job->more);
+    return excess > 0 ? trace_blocks_trim(&t->blocks, w, INT64_MAX, excess, &job->more) : cover(t, w, &job->more);
 }
 
 static void push_tend(struct trace *t, int64_t horizon);

@@ -29,7 +29,7 @@ struct trace_status {
 };
 
 /* days: how long rows are kept; 0: none is written, and what is there goes. most: of what is there more than that, the oldest
-   go. store is borrowed. */
+   go. store is borrowed; one trace for each. */
 struct trace *trace_open(struct store *store, uint64_t days, uint64_t most);
 /* Before store_close(), which writes what waits. NULL is welcome. */
 void trace_close(struct trace *t);
