@@ -106,7 +106,7 @@ static void read_match(const struct group *g, const struct wishes *w, struct con
     if (mine || c->is_default)
         c->tls_match = patterns_match_list(g, &w->tls_match, &c->tls_match_count);
     else
-        c->tls_match = w->tls_match.items, c->tls_match_count = w->tls_match.count;
+        c->tls_match = w->tls_match.items, c->tls_match_count = (uint32_t)w->tls_match.count;
     if (w->tls_match.count == 0 && groups_has(g, "tls"))
         faults_setting_hint(g, "tls",
                             "without tls_match the certificate must bear the name of the next hop, as few MX "
@@ -154,7 +154,6 @@ static struct connector *make(const struct group *g, const struct wishes *w)
 
     c->file = kept_file(r, at.file);
     c->line = at.line;
-    c->comment = w->comment;
     c->hold = w->hold;
     read_modes(w, c);
     return c;
@@ -180,8 +179,6 @@ static void read_connector(struct reader *r, struct source *s, config_setting_t 
     named = good_name(&g, wishes.name);
     c = make(&g, &wishes);
     c->name = arena_text(memory, wishes.name);
-    if (wishes.comment != r->defaults.comment)
-        c->comment = arena_text(memory, wishes.comment);
     lists_read(&g, &wishes, c);
     lists_smart_hosts(&g, &wishes, c);
     check_require(&g, c);

@@ -8,7 +8,7 @@
 /* A connector's lists: recipients, senders and smart hosts; and what connectors are to each other by them. */
 
 static const struct pattern *read_patterns(const struct group *g, const char *name, const struct setting_list *from,
-                                           enum pattern_list list, size_t *ret_count)
+                                           enum pattern_list list, uint32_t *ret_count)
 {
     struct arena *memory = ruleset_memory(g->reader->made->rules);
     struct pattern *made = from->count == 0 ? NULL : arena_take(memory, from->count * sizeof(*made));

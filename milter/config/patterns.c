@@ -153,7 +153,7 @@ bool patterns_match_name(const char *spoken, struct domain *ret, struct fault *w
     return !is_strategy(ret->name) || fault_set(why, "this is a word of Postfix, not a name; write the host name");
 }
 
-const char *const *patterns_match_list(const struct group *g, const struct setting_list *list, size_t *ret_count)
+const char *const *patterns_match_list(const struct group *g, const struct setting_list *list, uint32_t *ret_count)
 {
     struct arena *memory = ruleset_memory(g->reader->made->rules);
     const char **names = list->count == 0 ? NULL : arena_take(memory, list->count * sizeof(*names));

@@ -124,7 +124,7 @@ bool patterns_smart_host(const char *spoken, struct next_hop *ret, struct fault 
 /* A name that a certificate must bear. */
 bool patterns_match_name(const char *spoken, struct domain *ret, struct fault *why);
 /* The list tls_match of a connector or route into the ruleset's memory. */
-const char *const *patterns_match_list(const struct group *g, const struct setting_list *list, size_t *ret_count);
+const char *const *patterns_match_list(const struct group *g, const struct setting_list *list, uint32_t *ret_count);
 
 /* lists.c */
 void lists_read(const struct group *g, const struct wishes *w, struct connector *c);

@@ -15,7 +15,7 @@ struct route {
     const char *next_hop;           /* "": the recipient's own domain, or the connector's smart hosts */
     enum tls_level tls;             /* what the transport itself demands, for those that stand in for ours */
     const char *const *tls_match;
-    size_t tls_match_count;
+    uint32_t tls_match_count;
 };
 
 enum pattern_kind { PATTERN_EVERYONE = 0, PATTERN_BELOW, PATTERN_DOMAIN, PATTERN_ADDRESS, PATTERN_NULL_SENDER };
@@ -29,31 +29,29 @@ struct pattern {
 
 enum { CONNECTOR_SMART_HOSTS_MAX = 16 };
 
-/* A partner rule. Frozen with its ruleset, but for on_fallback; all pointers live as long as that. */
+/* A partner rule. Frozen with its ruleset, but for on_fallback; all pointers live as long as that. There may be a hundred
+ * thousand: what takes least room stands last. */
 struct connector {
     const char *name;               /* "(default)" for the one that answers last */
-    const char *comment;
-    const char *file;               /* where it was written */
-    unsigned line;
-    bool is_default;
-    const struct pattern *recipients, *senders;
-    size_t recipient_count, sender_count;       /* no senders: anyone's mail */
+    const char *file;               /* where it was written, at `line` */
+    const struct pattern *recipients, *senders;     /* no senders: anyone's mail */
     const struct next_hop *smart_hosts;
-    size_t smart_host_count;
+    const char *const *tls_match;
+    const struct route *route;
+    const struct route *fallback;   /* or NULL: the road instead of holding */
+    atomic_bool *on_fallback;       /* NULL without a fallback; the one thing here that changes, by the engine */
+    const struct override *override;    /* whose modes it has; NULL: the configured ones */
+    uint32_t line;
+    uint32_t recipient_count, sender_count, smart_host_count, tls_match_count;
+    uint32_t fallback_after;        /* seconds of holding before it is taken, and without before it is left */
+    uint32_t hold;                  /* seconds until what is held bounces */
+    bool is_default;
+    bool test_mode;                 /* a shadow: it only says what it would do */
     enum mode smtp_dane, mta_sts;
     enum require require;
     enum tls_level tls;             /* the floor: site, may, encrypt, verify or secure */
-    const char *const *tls_match;
-    size_t tls_match_count;
-    const struct route *route;
-    const struct route *fallback;   /* or NULL: the road instead of holding */
-    uint32_t fallback_after;        /* seconds of holding before it is taken, and without before it is left */
-    atomic_bool *on_fallback;       /* NULL without a fallback; the one thing here that changes, by the engine */
     enum on_hold on_hold;
-    uint32_t hold;                  /* seconds until what is held bounces */
     enum probing probe;             /* whether its hosts are visited */
-    bool test_mode;                 /* a shadow: it only says what it would do */
-    const struct override *override;    /* whose modes it has; NULL: the configured ones */
 };
 
 static inline bool connector_on_fallback(const struct connector *c)

@@ -1,73 +1,86 @@
+/*
+ * Open addressing. A slot is small, so that a search through several of them stays within a line of the processor's cache, and
+ * the table may be rather full; it only leads to a link. At a hundred thousand connectors what matters is how little each takes.
+ */
 #include "policy/index.h"
 
 #include "base/hash.h"
 #include "base/memory.h"
 
-#include <stdint.h>
 #include <string.h>
 
+enum { ROOM_FIRST = 16 };
+
 struct index_slot {
-    struct index_link *first;       /* NULL: free */
-    uint64_t hash;
+    uint32_t hash;                  /* the upper half */
+    uint32_t first;                 /* the place of a link, counted from 1; 0: free */
 };
 
 /* Where the key is, or would be. */
 static struct index_slot *seek(const struct index *x, const char *key, uint64_t hash)
 {
-    size_t at = (size_t)hash & (x->room - 1);
+    uint32_t at = (uint32_t)hash & (x->room - 1), upper = (uint32_t)(hash >> 32);
+    struct index_slot *slot = &x->slots[at];
 
-    while (x->slots[at].first != NULL && (x->slots[at].hash != hash || strcmp(x->slots[at].first->key, key) != 0))
+    while (slot->first != 0 && (slot->hash != upper || strcmp(x->links[slot->first - 1].key, key) != 0)) {
         at = (at + 1) & (x->room - 1);
-    return &x->slots[at];
+        slot = &x->slots[at];
+    }
+    return slot;
 }
 
+/* Four fifths full at most. */
 static void grow(struct index *x)
 {
     struct index old = *x;
-    size_t i;
+    uint32_t i;
 
-    x->room = old.room == 0 ? 16 : old.room * 2;
+    x->room = old.room == 0 ? ROOM_FIRST : old.room * 2;
     x->slots = mem_array(x->room, sizeof(*x->slots));
     for (i = 0; i < old.room; i++) {
-        if (old.slots[i].first != NULL)
-            *seek(x, old.slots[i].first->key, old.slots[i].hash) = old.slots[i];
+        const char *key;
+
+        if (old.slots[i].first == 0)
+            continue;
+        key = x->links[old.slots[i].first - 1].key;
+        *seek(x, key, hash_text(key)) = old.slots[i];
     }
     free(old.slots);
 }
 
-/* Adds a connector to those of a slot. */
-static void append(struct index_slot *slot, struct arena *memory, const char *key, const struct connector *c)
+static uint32_t add_link(struct index *x, const char *key, const struct connector *c, uint32_t next)
 {
-    struct index_link *link = arena_take(memory, sizeof(*link));
-
-    link->connector = c;
-    if (slot->first == NULL) {
-        link->key = key;
-        slot->first = link;
-    } else {
-        slot->first->last->next = link;
+    if (x->count == x->links_room) {
+        x->links_room = x->links_room == 0 ? ROOM_FIRST : x->links_room * 2;
+        x->links = mem_grow(x->links, x->links_room, sizeof(*x->links));
     }
-    slot->first->last = link;
+    x->links[x->count++] = (struct index_link){ .key = key, .connector = c, .next = next };
+    return x->count;
 }
 
-void index_add(struct index *x, struct arena *memory, const char *key, const struct connector *c)
+void index_add(struct index *x, const char *key, const struct connector *c)
 {
-    struct index_slot *slot;
     uint64_t hash = hash_text(key);
+    struct index_slot *slot;
 
-    if (x->used * 3 >= x->room * 2)
+    if (x->used >= x->room / 5 * 4)
         grow(x);
     slot = seek(x, key, hash);
-    if (slot->first == NULL) {
-        slot->hash = hash;
-        x->used++;
-    }
-    append(slot, memory, key, c);
+    x->used += slot->first == 0;
+    slot->hash = (uint32_t)(hash >> 32);
+    slot->first = add_link(x, key, c, slot->first);
 }
 
 const struct index_link *index_find(const struct index *x, const char *key)
 {
-    return x->room == 0 ? NULL : seek(x, key, hash_text(key))->first;
+    uint32_t first = x->room == 0 ? 0 : seek(x, key, hash_text(key))->first;
+
+    return first == 0 ? NULL : &x->links[first - 1];
+}
+
+const struct index_link *index_next(const struct index *x, const struct index_link *link)
+{
+    return link->next == 0 ? NULL : &x->links[link->next - 1];
 }
 
 const struct connector *index_changed(const struct index_change *changes, size_t count, const struct connector *c)
@@ -86,25 +99,25 @@ const struct connector *index_changed(const struct index_change *changes, size_t
     return c;
 }
 
-void index_vary(const struct index *x, struct arena *memory, const struct index_change *changes, size_t count,
-                struct index *ret)
+void index_vary(const struct index *x, const struct index_change *changes, size_t count, struct index *ret)
 {
-    const struct index_link *from;
-    size_t i;
+    uint32_t i;
 
-    *ret = (struct index){ .room = x->room, .used = x->used };
+    *ret = (struct index){ .room = x->room, .used = x->used, .count = x->count, .links_room = x->count };
     if (x->room == 0)
         return;
     ret->slots = mem_array(x->room, sizeof(*ret->slots));
-    for (i = 0; i < x->room; i++) {
-        ret->slots[i].hash = x->slots[i].hash;
-        for (from = x->slots[i].first; from != NULL; from = from->next)
-            append(&ret->slots[i], memory, x->slots[i].first->key, index_changed(changes, count, from->connector));
+    memcpy(ret->slots, x->slots, x->room * sizeof(*ret->slots));
+    ret->links = mem_array(x->count, sizeof(*ret->links));
+    for (i = 0; i < x->count; i++) {
+        ret->links[i] = x->links[i];
+        ret->links[i].connector = index_changed(changes, count, x->links[i].connector);
     }
 }
 
 void index_done(struct index *x)
 {
     free(x->slots);
+    free(x->links);
     *x = (struct index){ 0 };
 }

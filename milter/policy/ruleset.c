@@ -12,7 +12,8 @@ enum { KEY_SIZE = ADDRESS_LOCAL_SIZE + 258 };
 struct ruleset {
     struct ruleset *base;                       /* whose strings, patterns and routes it shares; NULL: all is its own */
     struct arena *memory;
-    const struct connector **all, **by_name;    /* by_name: sorted */
+    const struct connector **all;
+    uint32_t *by_name;                          /* places in all, sorted by name */
     size_t count, room;
     const struct route **routes;
     size_t route_count;
@@ -116,7 +117,7 @@ static void index_patterns(struct ruleset *rules, struct index *x, const struct 
         const struct pattern *p = &c->recipients[i];
 
         key_of(p, key);
-        index_add(x, rules->memory, p->kind == PATTERN_DOMAIN ? p->domain : arena_text(rules->memory, key), c);
+        index_add(x, p->kind == PATTERN_DOMAIN ? p->domain : arena_text(rules->memory, key), c);
     }
 }
 
@@ -132,34 +133,37 @@ static void index_connector(struct ruleset *rules, const struct connector *c)
     index_patterns(rules, &rules->by_pattern, c);
     for (i = 0; i < c->recipient_count; i++) {
         if (c->recipients[i].kind == PATTERN_ADDRESS)
-            index_add(&rules->by_user_domain, rules->memory, c->recipients[i].domain, c);
+            index_add(&rules->by_user_domain, c->recipients[i].domain, c);
     }
     for (i = 0; i < c->smart_host_count; i++) {
         next_hop_print(&c->smart_hosts[i], hop);
-        index_add(&rules->by_smart_host, rules->memory, arena_text(rules->memory, hop), c);
+        index_add(&rules->by_smart_host, arena_text(rules->memory, hop), c);
     }
 }
 
-static int compare_names(const void *a, const void *b)
+static int compare_names(const void *a, const void *b, void *all)
 {
-    return strcmp((*(const struct connector *const *)a)->name, (*(const struct connector *const *)b)->name);
+    const struct connector *const *named = all;
+
+    return strcmp(named[*(const uint32_t *)a]->name, named[*(const uint32_t *)b]->name);
 }
 
 static void sort_names(struct ruleset *rules)
 {
+    uint32_t i;
+
     rules->by_name = mem_array(rules->count, sizeof(*rules->by_name));
-    if (rules->count == 0)
-        return;
-    memcpy(rules->by_name, rules->all, rules->count * sizeof(*rules->by_name));
-    qsort(rules->by_name, rules->count, sizeof(*rules->by_name), compare_names);
+    for (i = 0; i < rules->count; i++)
+        rules->by_name[i] = i;
+    qsort_r(rules->by_name, rules->count, sizeof(*rules->by_name), compare_names, rules->all);
 }
 
 void ruleset_freeze(struct ruleset *rules)
 {
     size_t i;
 
-    for (i = 0; i < rules->count; i++)
-        index_connector(rules, rules->all[i]);
+    for (i = rules->count; i > 0; i--)          /* the index puts each before the others of its text */
+        index_connector(rules, rules->all[i - 1]);
     sort_names(rules);
 }
 
@@ -183,15 +187,15 @@ struct ruleset *ruleset_change(struct ruleset *base, struct arena *memory, struc
     rules->by_name = mem_array(base->count, sizeof(*rules->by_name));
     for (i = 0; i < base->count; i++) {
         rules->all[i] = index_changed(changes, count, base->all[i]);
-        rules->by_name[i] = index_changed(changes, count, base->by_name[i]);    /* what is changed keeps its name */
+        rules->by_name[i] = base->by_name[i];                                   /* what is changed keeps its name */
     }
     rules->routes = mem_array(base->route_count, sizeof(*rules->routes));
     if (base->route_count > 0)
         memcpy(rules->routes, base->routes, base->route_count * sizeof(*rules->routes));
-    index_vary(&base->by_pattern, memory, changes, count, &rules->by_pattern);
-    index_vary(&base->by_tested_pattern, memory, changes, count, &rules->by_tested_pattern);
-    index_vary(&base->by_smart_host, memory, changes, count, &rules->by_smart_host);
-    index_vary(&base->by_user_domain, memory, changes, count, &rules->by_user_domain);
+    index_vary(&base->by_pattern, changes, count, &rules->by_pattern);
+    index_vary(&base->by_tested_pattern, changes, count, &rules->by_tested_pattern);
+    index_vary(&base->by_smart_host, changes, count, &rules->by_smart_host);
+    index_vary(&base->by_user_domain, changes, count, &rules->by_user_domain);
     return rules;
 }
 
@@ -228,13 +232,21 @@ const struct connector *ruleset_at(const struct ruleset *rules, size_t index)
 
 const struct connector *ruleset_named(const struct ruleset *rules, const char *name)
 {
-    const struct connector key = { .name = name }, *wanted = &key;
-    const struct connector **found;
+    size_t low = 0, high = rules->by_name == NULL ? 0 : rules->count;           /* not frozen yet: nobody has a name */
 
-    if (rules->by_name == NULL)             /* not frozen yet */
-        return NULL;
-    found = bsearch(&wanted, rules->by_name, rules->count, sizeof(*rules->by_name), compare_names);
-    return found == NULL ? NULL : *found;
+    while (low < high) {
+        size_t middle = low + (high - low) / 2;
+        const struct connector *c = rules->all[rules->by_name[middle]];
+        int order = strcmp(name, c->name);
+
+        if (order == 0)
+            return c;
+        if (order < 0)
+            high = middle;
+        else
+            low = middle + 1;
+    }
+    return NULL;
 }
 
 const struct connector *ruleset_default(const struct ruleset *rules)
@@ -387,7 +399,7 @@ static bool find_in_rank(struct walk *self, const struct index_link *rank)
     struct find_walk *f = (struct find_walk *)self;
     const struct connector *open = NULL;
 
-    for (; rank != NULL; rank = rank->next) {
+    for (; rank != NULL; rank = index_next(self->among, rank)) {
         if (rank->connector->sender_count == 0) {
             if (open == NULL)
                 open = rank->connector;
@@ -468,7 +480,7 @@ static bool collect_rank(struct walk *self, const struct index_link *rank)
     struct candidates_walk *w = (struct candidates_walk *)self;
     const struct connector *open = NULL;
 
-    for (; rank != NULL; rank = rank->next) {
+    for (; rank != NULL; rank = index_next(self->among, rank)) {
         if (rank->connector->sender_count > 0)
             connector_list_add(w->found, rank->connector);
         else if (open == NULL)
@@ -489,9 +501,11 @@ void ruleset_candidates(const struct ruleset *rules, const struct pattern *key, 
         connector_list_add(ret, rules->fallback);
 }
 
-static void list_out(const struct index_link *link, struct connector_list *ret)
+static void list_out(const struct index *x, const char *key, struct connector_list *ret)
 {
-    for (; link != NULL; link = link->next)
+    const struct index_link *link;
+
+    for (link = index_find(x, key); link != NULL; link = index_next(x, link))
         connector_list_add(ret, link->connector);
 }
 
@@ -499,12 +513,12 @@ void ruleset_by_smart_host(const struct ruleset *rules, const struct next_hop *h
 {
     char key[NEXT_HOP_TEXT_SIZE];
 
-    list_out(index_find(&rules->by_smart_host, next_hop_print(hop, key)), ret);
+    list_out(&rules->by_smart_host, next_hop_print(hop, key), ret);
 }
 
 void ruleset_by_user(const struct ruleset *rules, const struct domain *domain, struct connector_list *ret)
 {
-    list_out(index_find(&rules->by_user_domain, domain->name), ret);
+    list_out(&rules->by_user_domain, domain->name, ret);
 }
 
 bool ruleset_has(const struct ruleset *rules, const struct pattern *key)

@@ -5,34 +5,36 @@
 
 /*
  * The words of the trade. The same words stand in the configuration, the log, the command's output and the tests.
- * Zero is always the careful one: memory nobody filled in can delay mail, it cannot send it unprotected.
+ * Zero is always the careful one: memory nobody filled in can delay mail, it cannot send it unprotected. Each takes one
+ * octet: there are as many as there are connectors and partners.
  */
+#define SMALL __attribute__((packed))
 
-enum mode { MODE_MANDATORY = 0, MODE_OPPORTUNISTIC, MODE_NONE };
-enum require { REQUIRE_ALL = 0, REQUIRE_ANY };
-enum on_hold { ON_HOLD_AUTO = 0, ON_HOLD_TEMPFAIL, ON_HOLD_QUEUE };
+enum SMALL mode { MODE_MANDATORY = 0, MODE_OPPORTUNISTIC, MODE_NONE };
+enum SMALL require { REQUIRE_ALL = 0, REQUIRE_ANY };
+enum SMALL on_hold { ON_HOLD_AUTO = 0, ON_HOLD_TEMPFAIL, ON_HOLD_QUEUE };
 /* Visits to a partner's hosts, beside all that the modes demand. */
-enum probing { PROBING_OFF = 0, PROBING_WATCH, PROBING_REQUIRE };
+enum SMALL probing { PROBING_OFF = 0, PROBING_WATCH, PROBING_REQUIRE };
 
 /* State of a next hop (RFC 7672), of one of its hosts, and of a policy domain (RFC 8461). */
-enum dane_state { DANE_UNKNOWN = 0, DANE_BOGUS, DANE_MISMATCH, DANE_NO_MAIL, DANE_ABSENT, DANE_UNUSABLE, DANE_DEGRADED,
-                  DANE_INSECURE_MX, DANE_PARTIAL, DANE_USABLE };
-enum host_state { HOST_FAILING = 0, HOST_BOGUS, HOST_GONE, HOST_BARE, HOST_UNUSABLE, HOST_GOOD };
-enum sts_state { STS_UNKNOWN = 0, STS_FETCH_ERROR, STS_ENFORCE_MISMATCH, STS_ABSENT, STS_NONE, STS_TESTING, STS_ENFORCE };
+enum SMALL dane_state { DANE_UNKNOWN = 0, DANE_BOGUS, DANE_MISMATCH, DANE_NO_MAIL, DANE_ABSENT, DANE_UNUSABLE, DANE_DEGRADED,
+                        DANE_INSECURE_MX, DANE_PARTIAL, DANE_USABLE };
+enum SMALL host_state { HOST_FAILING = 0, HOST_BOGUS, HOST_GONE, HOST_BARE, HOST_UNUSABLE, HOST_GOOD };
+enum SMALL sts_state { STS_UNKNOWN = 0, STS_FETCH_ERROR, STS_ENFORCE_MISMATCH, STS_ABSENT, STS_NONE, STS_TESTING, STS_ENFORCE };
 
 /* How much TLS a delivery must have, weakest first but for the careful zero; `site`: whatever the MTA does by itself. */
-enum tls_level { TLS_DANE_ONLY = 0, TLS_SITE, TLS_MAY, TLS_DANE, TLS_ENCRYPT, TLS_VERIFY, TLS_SECURE };
+enum SMALL tls_level { TLS_DANE_ONLY = 0, TLS_SITE, TLS_MAY, TLS_DANE, TLS_ENCRYPT, TLS_VERIFY, TLS_SECURE };
 
-enum verdict { VERDICT_HOLD = 0, VERDICT_BOUNCE, VERDICT_FALLBACK, VERDICT_PASS, VERDICT_DELIVER };
-enum reason { REASON_INTERNAL = 0, REASON_NONE, REASON_DANE_REQUIRED, REASON_DNSSEC_INVALID, REASON_TLSA_INVALID,
-              REASON_STS_REQUIRED, REASON_STS_MX_MISMATCH, REASON_STS_FETCH_ERROR, REASON_DNS_TEMP,
-              REASON_TLS_REQUIRED };    /* the connector's own floor, where Danelaw itself sees the connection (Sendmail) */
+enum SMALL verdict { VERDICT_HOLD = 0, VERDICT_BOUNCE, VERDICT_FALLBACK, VERDICT_PASS, VERDICT_DELIVER };
+enum SMALL reason { REASON_INTERNAL = 0, REASON_NONE, REASON_DANE_REQUIRED, REASON_DNSSEC_INVALID, REASON_TLSA_INVALID,
+                    REASON_STS_REQUIRED, REASON_STS_MX_MISMATCH, REASON_STS_FETCH_ERROR, REASON_DNS_TEMP,
+                    REASON_TLS_REQUIRED };    /* the connector's own floor, where Danelaw itself sees the connection (Sendmail) */
 
 /* Who asked for a decision: the milter at RCPT TO or at the end of a message, a table of the MTA, or `danelaw sweep`. */
-enum where { WHERE_RCPT = 0, WHERE_EOM, WHERE_MAP, WHERE_SWEEP };
+enum SMALL where { WHERE_RCPT = 0, WHERE_EOM, WHERE_MAP, WHERE_SWEEP };
 
 /* What the resolver's word is worth: how one DNS answer fared (RFC 4035 4.3, with "indeterminate" counted as failed). */
-enum dns_trust { DNS_FAILED = 0, DNS_BOGUS, DNS_INSECURE, DNS_SECURE };
+enum SMALL dns_trust { DNS_FAILED = 0, DNS_BOGUS, DNS_INSECURE, DNS_SECURE };
 
 const char *mode_word(enum mode m);
 bool mode_parse(const char *word, enum mode *ret);

@@ -32,7 +32,7 @@ static inline struct pattern rules_pattern(struct arena *memory, const char *wor
                              .domain = arena_text(memory, at + 1) };
 }
 
-static inline const struct pattern *rules_patterns(struct arena *memory, const char *words, size_t *ret_count)
+static inline const struct pattern *rules_patterns(struct arena *memory, const char *words, uint32_t *ret_count)
 {
     struct pattern *made = arena_take(memory, (strlen(words) + 1) * sizeof(*made));
     AUTO(free) char *copy = mem_text(words);
@@ -73,7 +73,7 @@ static inline struct connector *rules_add(struct ruleset *rules, const char *nam
     struct arena *memory = ruleset_memory(rules);
     struct connector *c = arena_take(memory, sizeof(*c));
 
-    *c = (struct connector){ .name = arena_text(memory, name), .comment = "", .smtp_dane = dane, .mta_sts = sts,
+    *c = (struct connector){ .name = arena_text(memory, name), .smtp_dane = dane, .mta_sts = sts,
                              .tls = TLS_SITE, .route = rules_route_for(dane, sts) };
     c->recipients = rules_patterns(memory, recipients, &c->recipient_count);
     c->senders = rules_patterns(memory, senders, &c->sender_count);
@@ -88,7 +88,7 @@ static inline struct ruleset *rules_new(void)
     struct connector *c = arena_take(ruleset_memory(rules), sizeof(*c));
     size_t i;
 
-    *c = (struct connector){ .name = "(default)", .comment = "", .is_default = true, .smtp_dane = MODE_OPPORTUNISTIC,
+    *c = (struct connector){ .name = "(default)", .is_default = true, .smtp_dane = MODE_OPPORTUNISTIC,
                              .mta_sts = MODE_OPPORTUNISTIC, .tls = TLS_SITE, .route = &rules_routes[2] };
     for (i = 0; i < COUNT_OF(rules_routes); i++)
         ruleset_add_route(rules, &rules_routes[i]);

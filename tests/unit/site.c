@@ -166,11 +166,11 @@ static struct pattern pattern_of(struct arena *memory, char *word)
     return p;
 }
 
-static const struct pattern *patterns_of(struct arena *memory, const char *words, size_t *ret_count)
+static const struct pattern *patterns_of(struct arena *memory, const char *words, uint32_t *ret_count)
 {
     struct pattern *made = arena_take(memory, 16 * sizeof(*made));
     char *text = arena_text(memory, words), *word, *rest = text;
-    size_t count = 0;
+    uint32_t count = 0;
 
     while ((word = strtok_r(rest, " ", &rest)) != NULL) {
         assert_true(count < 16);

@@ -372,12 +372,12 @@ static void harmless_oddities_are_welcome(void **state)
 {
     struct configuration *c = load_good("# a comma, ] and \" in a comment\r\nuser = \"a,\" \"b\"; // \"\r\n"
                                         "/* @include \"no.conf\"\n@include \"no.conf\"\n , ) ** */ group : \"\\\"q\"\r\n"
-                                        "defaults = { comment = \"one \"\n  \"two, ]\"; };\nmilter = { mailers = []; };\n");
+                                        "pid_file = \"/one \"\n  \"two, ]\";\nmilter = { mailers = []; };\n");
 
     (void)state;
     assert_string_equal(c->settings.user, "a,b");
     assert_string_equal(c->settings.group, "\"q");
-    assert_string_equal(ruleset_default(c->rules)->comment, "one two, ]");
+    assert_string_equal(c->settings.pid_file, "/one two, ]");
     config_free(c);
 }
 

@@ -412,7 +412,7 @@ static const char *describe(const struct ruleset *rules, const struct address *t
     for (i = 0; i < ruleset_count(rules); i++) {
         const struct connector *c = ruleset_at(rules, i);
 
-        at += (size_t)snprintf(text + at, sizeof(text) - at, "\n  %s: dane=%s sts=%s require=%s tls=%s smart=%zu recipients",
+        at += (size_t)snprintf(text + at, sizeof(text) - at, "\n  %s: dane=%s sts=%s require=%s tls=%s smart=%u recipients",
                                c->name, mode_word(c->smtp_dane), mode_word(c->mta_sts), require_word(c->require),
                                tls_word(c->tls), c->smart_host_count);
         for (j = 0; j < c->recipient_count; j++)

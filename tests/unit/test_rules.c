@@ -16,7 +16,6 @@ static void a_connector_is_read_whole(void **state)
     char text[NEXT_HOP_TEXT_SIZE];
 
     (void)state;
-    assert_string_equal(a->comment, "why");
     assert_string_equal(a->file, "danelaw.conf");
     assert_int_equal(a->line, 3);
     assert_int_equal(a->recipient_count, 3);
@@ -52,12 +51,10 @@ static void a_setting_left_out_comes_from_defaults_else_from_the_preset(void **s
     assert_int_equal(a->smtp_dane, MODE_OPPORTUNISTIC);
     assert_int_equal(a->tls, TLS_VERIFY);
     assert_string_equal(a->tls_match[0], "mx.example");
-    assert_string_equal(a->comment, "all");
     assert_string_equal(a->route->name, "opportunistic");
     assert_int_equal(b->mta_sts, MODE_OPPORTUNISTIC);
     assert_int_equal(b->tls, TLS_MAY);
     assert_int_equal(b->tls_match_count, 0);
-    assert_string_equal(b->comment, "own");
     assert_int_equal(e->tls, TLS_SECURE);
     assert_int_equal(e->tls_match_count, 1);
     assert_string_equal(e->route->name, "dane-mandatory");
