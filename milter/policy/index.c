@@ -48,17 +48,17 @@ static void grow(struct index *x)
     free(old.slots);
 }
 
-static uint32_t add_link(struct index *x, const char *key, const struct connector *c, uint32_t next)
+static uint32_t add_link(struct index *x, const char *key, uint32_t place, uint32_t next)
 {
     if (x->count == x->links_room) {
         x->links_room = x->links_room == 0 ? ROOM_FIRST : x->links_room * 2;
         x->links = mem_grow(x->links, x->links_room, sizeof(*x->links));
     }
-    x->links[x->count++] = (struct index_link){ .key = key, .connector = c, .next = next };
+    x->links[x->count++] = (struct index_link){ .key = key, .place = place, .next = next };
     return x->count;
 }
 
-void index_add(struct index *x, const char *key, const struct connector *c)
+void index_add(struct index *x, const char *key, uint32_t place)
 {
     uint64_t hash = hash_text(key);
     struct index_slot *slot;
@@ -68,7 +68,7 @@ void index_add(struct index *x, const char *key, const struct connector *c)
     slot = seek(x, key, hash);
     x->used += slot->first == 0;
     slot->hash = (uint32_t)(hash >> 32);
-    slot->first = add_link(x, key, c, slot->first);
+    slot->first = add_link(x, key, place, slot->first);
 }
 
 const struct index_link *index_find(const struct index *x, const char *key)
@@ -81,38 +81,6 @@ const struct index_link *index_find(const struct index *x, const char *key)
 const struct index_link *index_next(const struct index *x, const struct index_link *link)
 {
     return link->next == 0 ? NULL : &x->links[link->next - 1];
-}
-
-const struct connector *index_changed(const struct index_change *changes, size_t count, const struct connector *c)
-{
-    size_t low = 0, high = count, middle;
-
-    while (low < high) {
-        middle = low + (high - low) / 2;
-        if (changes[middle].from == c)
-            return changes[middle].to;
-        if ((uintptr_t)changes[middle].from < (uintptr_t)c)
-            low = middle + 1;
-        else
-            high = middle;
-    }
-    return c;
-}
-
-void index_vary(const struct index *x, const struct index_change *changes, size_t count, struct index *ret)
-{
-    uint32_t i;
-
-    *ret = (struct index){ .room = x->room, .used = x->used, .count = x->count, .links_room = x->count };
-    if (x->room == 0)
-        return;
-    ret->slots = mem_array(x->room, sizeof(*ret->slots));
-    memcpy(ret->slots, x->slots, x->room * sizeof(*ret->slots));
-    ret->links = mem_array(x->count, sizeof(*ret->links));
-    for (i = 0; i < x->count; i++) {
-        ret->links[i] = x->links[i];
-        ret->links[i].connector = index_changed(changes, count, x->links[i].connector);
-    }
 }
 
 void index_done(struct index *x)

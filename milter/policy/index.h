@@ -1,15 +1,17 @@
 #ifndef DANELAW_POLICY_INDEX_H
 #define DANELAW_POLICY_INDEX_H
 
-#include "policy/connector.h"
+#include <stddef.h>
+#include <stdint.h>
 
 /*
- * Connectors by a text. One is put before those of the same text that are there already. Frozen after the last index_add.
+ * Connectors by a text: their places in a ruleset, so that rulesets that differ in what stands there share it. One is put
+ * before those of the same text that are there already. Frozen after the last index_add.
  */
 struct index_link {
     const char *key;
-    const struct connector *connector;
-    uint32_t next;                  /* its place, counted from 1; 0: the last of this text */
+    uint32_t place;
+    uint32_t next;                  /* the link after it, counted from 1; 0: none of this text */
 };
 
 struct index {
@@ -20,19 +22,9 @@ struct index {
 };
 
 /* key must live as long as the index. */
-void index_add(struct index *x, const char *key, const struct connector *c);
+void index_add(struct index *x, const char *key, uint32_t place);
 const struct index_link *index_find(const struct index *x, const char *key);        /* or NULL */
 const struct index_link *index_next(const struct index *x, const struct index_link *link);  /* of the same text; or NULL */
 void index_done(struct index *x);
-
-/* A connector, and the one that takes its place. */
-struct index_change {
-    const struct connector *from, *to;
-};
-
-/* The same, but with changes, which are sorted by the address of from. Shares the keys. */
-void index_vary(const struct index *x, const struct index_change *changes, size_t count, struct index *ret);
-/* What takes c's place: c itself, or another. */
-const struct connector *index_changed(const struct index_change *changes, size_t count, const struct connector *c);
 
 #endif

@@ -9,18 +9,24 @@
 
 enum { KEY_SIZE = ADDRESS_LOCAL_SIZE + 258 };
 
+/* Where connectors are, by what they are looked for. */
+struct directory {
+    uint32_t *by_name;                          /* their places, sorted by name */
+    struct index by_pattern;                    /* `user@d`, `d`, `.d`, `*` */
+    struct index by_tested_pattern;             /* of those in test mode, whom nothing else here knows but by_name */
+    struct index by_smart_host, by_user_domain;
+};
+
 struct ruleset {
     struct ruleset *base;                       /* whose strings, patterns and routes it shares; NULL: all is its own */
     struct arena *memory;
     const struct connector **all;
-    uint32_t *by_name;                          /* places in all, sorted by name */
     size_t count, room;
     const struct route **routes;
     size_t route_count;
     const struct connector *fallback;           /* (default) */
-    struct index by_pattern;                    /* `user@d`, `d`, `.d`, `*` */
-    struct index by_tested_pattern;             /* of those in test mode, whom nothing else here knows but by_name */
-    struct index by_smart_host, by_user_domain;
+    struct directory own;                       /* empty where there is a base */
+    const struct directory *places;             /* frozen; the base's, or its own */
     atomic_uint users;
 };
 
@@ -29,6 +35,7 @@ struct ruleset *ruleset_new(void)
     struct ruleset *rules = mem_zero(sizeof(*rules));
 
     rules->memory = arena_new();
+    rules->places = &rules->own;
     atomic_init(&rules->users, 1);
     return rules;
 }
@@ -48,13 +55,13 @@ void ruleset_unref(struct ruleset *rules)
 {
     if (rules == NULL || atomic_fetch_sub_explicit(&rules->users, 1, memory_order_acq_rel) != 1)
         return;
-    index_done(&rules->by_pattern);
-    index_done(&rules->by_tested_pattern);
-    index_done(&rules->by_smart_host);
-    index_done(&rules->by_user_domain);
+    index_done(&rules->own.by_pattern);
+    index_done(&rules->own.by_tested_pattern);
+    index_done(&rules->own.by_smart_host);
+    index_done(&rules->own.by_user_domain);
     arena_free(rules->memory);
     free(rules->all);
-    free(rules->by_name);
+    free(rules->own.by_name);
     free(rules->routes);
     ruleset_unref(rules->base);
     free(rules);
@@ -108,8 +115,9 @@ static void key_of(const struct pattern *p, char ret[static KEY_SIZE])
     snprintf(ret, KEY_SIZE, "*");
 }
 
-static void index_patterns(struct ruleset *rules, struct index *x, const struct connector *c)
+static void index_patterns(struct ruleset *rules, struct index *x, uint32_t place)
 {
+    const struct connector *c = rules->all[place];
     char key[KEY_SIZE];
     size_t i;
 
@@ -117,27 +125,28 @@ static void index_patterns(struct ruleset *rules, struct index *x, const struct 
         const struct pattern *p = &c->recipients[i];
 
         key_of(p, key);
-        index_add(x, p->kind == PATTERN_DOMAIN ? p->domain : arena_text(rules->memory, key), c);
+        index_add(x, p->kind == PATTERN_DOMAIN ? p->domain : arena_text(rules->memory, key), place);
     }
 }
 
-static void index_connector(struct ruleset *rules, const struct connector *c)
+static void index_connector(struct ruleset *rules, uint32_t place)
 {
+    const struct connector *c = rules->all[place];
     char hop[NEXT_HOP_TEXT_SIZE];
     size_t i;
 
     if (c->test_mode) {
-        index_patterns(rules, &rules->by_tested_pattern, c);
+        index_patterns(rules, &rules->own.by_tested_pattern, place);
         return;
     }
-    index_patterns(rules, &rules->by_pattern, c);
+    index_patterns(rules, &rules->own.by_pattern, place);
     for (i = 0; i < c->recipient_count; i++) {
         if (c->recipients[i].kind == PATTERN_ADDRESS)
-            index_add(&rules->by_user_domain, c->recipients[i].domain, c);
+            index_add(&rules->own.by_user_domain, c->recipients[i].domain, place);
     }
     for (i = 0; i < c->smart_host_count; i++) {
         next_hop_print(&c->smart_hosts[i], hop);
-        index_add(&rules->by_smart_host, arena_text(rules->memory, hop), c);
+        index_add(&rules->own.by_smart_host, arena_text(rules->memory, hop), place);
     }
 }
 
@@ -148,54 +157,55 @@ static int compare_names(const void *a, const void *b, void *all)
     return strcmp(named[*(const uint32_t *)a]->name, named[*(const uint32_t *)b]->name);
 }
 
-static void sort_names(struct ruleset *rules)
+static uint32_t *sort_names(struct ruleset *rules)
 {
-    uint32_t i;
+    uint32_t *by_name = mem_array(rules->count, sizeof(*by_name)), i;
 
-    rules->by_name = mem_array(rules->count, sizeof(*rules->by_name));
     for (i = 0; i < rules->count; i++)
-        rules->by_name[i] = i;
-    qsort_r(rules->by_name, rules->count, sizeof(*rules->by_name), compare_names, rules->all);
+        by_name[i] = i;
+    qsort_r(by_name, rules->count, sizeof(*by_name), compare_names, rules->all);
+    return by_name;
 }
 
 void ruleset_freeze(struct ruleset *rules)
 {
-    size_t i;
+    uint32_t place;
 
-    for (i = rules->count; i > 0; i--)          /* the index puts each before the others of its text */
-        index_connector(rules, rules->all[i - 1]);
-    sort_names(rules);
+    for (place = (uint32_t)rules->count; place > 0; place--)    /* the index puts each before the others of its text */
+        index_connector(rules, place - 1);
+    rules->own.by_name = sort_names(rules);
 }
 
 static int by_address(const void *a, const void *b)
 {
-    uintptr_t x = (uintptr_t)((const struct index_change *)a)->from, y = (uintptr_t)((const struct index_change *)b)->from;
+    uintptr_t x = (uintptr_t)((const struct ruleset_change *)a)->from, y = (uintptr_t)((const struct ruleset_change *)b)->from;
 
     return (x > y) - (x < y);
 }
 
-struct ruleset *ruleset_change(struct ruleset *base, struct arena *memory, struct index_change *changes, size_t count)
+/* What takes c's place: c itself, or another. */
+static const struct connector *changed(const struct ruleset_change *changes, size_t count, const struct connector *c)
+{
+    const struct ruleset_change key = { .from = c }, *change = bsearch(&key, changes, count, sizeof(*changes), by_address);
+
+    return change == NULL ? c : change->to;
+}
+
+struct ruleset *ruleset_change(struct ruleset *base, struct arena *memory, struct ruleset_change *changes, size_t count)
 {
     struct ruleset *rules = mem_zero(sizeof(*rules));
     size_t i;
 
     qsort(changes, count, sizeof(*changes), by_address);
     *rules = (struct ruleset){ .base = ruleset_ref(base), .memory = memory, .count = base->count, .room = base->count,
-                               .route_count = base->route_count, .fallback = base->fallback };
+                               .route_count = base->route_count, .fallback = base->fallback, .places = base->places };
     atomic_init(&rules->users, 1);
     rules->all = mem_array(base->count, sizeof(*rules->all));
-    rules->by_name = mem_array(base->count, sizeof(*rules->by_name));
-    for (i = 0; i < base->count; i++) {
-        rules->all[i] = index_changed(changes, count, base->all[i]);
-        rules->by_name[i] = base->by_name[i];                                   /* what is changed keeps its name */
-    }
+    for (i = 0; i < base->count; i++)
+        rules->all[i] = changed(changes, count, base->all[i]);
     rules->routes = mem_array(base->route_count, sizeof(*rules->routes));
     if (base->route_count > 0)
         memcpy(rules->routes, base->routes, base->route_count * sizeof(*rules->routes));
-    index_vary(&base->by_pattern, changes, count, &rules->by_pattern);
-    index_vary(&base->by_tested_pattern, changes, count, &rules->by_tested_pattern);
-    index_vary(&base->by_smart_host, changes, count, &rules->by_smart_host);
-    index_vary(&base->by_user_domain, changes, count, &rules->by_user_domain);
     return rules;
 }
 
@@ -232,11 +242,12 @@ const struct connector *ruleset_at(const struct ruleset *rules, size_t index)
 
 const struct connector *ruleset_named(const struct ruleset *rules, const char *name)
 {
-    size_t low = 0, high = rules->by_name == NULL ? 0 : rules->count;           /* not frozen yet: nobody has a name */
+    const uint32_t *by_name = rules->places->by_name;
+    size_t low = 0, high = by_name == NULL ? 0 : rules->count;                  /* not frozen yet: nobody has a name */
 
     while (low < high) {
         size_t middle = low + (high - low) / 2;
-        const struct connector *c = rules->all[rules->by_name[middle]];
+        const struct connector *c = rules->all[by_name[middle]];
         int order = strcmp(name, c->name);
 
         if (order == 0)
@@ -325,7 +336,8 @@ char *pattern_print(const struct pattern *p, char *ret, size_t size)
  */
 struct walk {
     bool (*visit)(struct walk *self, const struct index_link *rank);
-    const struct index *among;
+    const struct ruleset *rules;
+    const struct index *among;          /* one of theirs */
     size_t ranks;                       /* that were looked at, also those where nobody was */
 };
 
@@ -400,11 +412,13 @@ static bool find_in_rank(struct walk *self, const struct index_link *rank)
     const struct connector *open = NULL;
 
     for (; rank != NULL; rank = index_next(self->among, rank)) {
-        if (rank->connector->sender_count == 0) {
+        const struct connector *c = self->rules->all[rank->place];
+
+        if (c->sender_count == 0) {
             if (open == NULL)
-                open = rank->connector;
-        } else if (sender_matches(rank->connector, f->sender)) {
-            f->found = rank->connector;
+                open = c;
+        } else if (sender_matches(c, f->sender)) {
+            f->found = c;
             return true;
         }
     }
@@ -423,7 +437,7 @@ static struct pattern rank_of(const struct address *to, char local[static ADDRES
 
 const struct connector *ruleset_find(const struct ruleset *rules, const struct address *to, const struct address *from)
 {
-    struct find_walk f = { .walk = { find_in_rank, &rules->by_pattern }, .sender = from };
+    struct find_walk f = { .walk = { find_in_rank, rules, &rules->places->by_pattern }, .sender = from };
     char local[ADDRESS_LOCAL_SIZE];
     struct pattern start = rank_of(to, local);
 
@@ -433,12 +447,12 @@ const struct connector *ruleset_find(const struct ruleset *rules, const struct a
 
 const struct connector *ruleset_shadow(const struct ruleset *rules, const struct address *to, const struct address *from)
 {
-    struct find_walk shadow = { .walk = { find_in_rank, &rules->by_tested_pattern }, .sender = from };
-    struct find_walk real = { .walk = { find_in_rank, &rules->by_pattern }, .sender = from };
+    struct find_walk shadow = { .walk = { find_in_rank, rules, &rules->places->by_tested_pattern }, .sender = from };
+    struct find_walk real = { .walk = { find_in_rank, rules, &rules->places->by_pattern }, .sender = from };
     char local[ADDRESS_LOCAL_SIZE];
     struct pattern start;
 
-    if (rules->by_tested_pattern.used == 0)
+    if (rules->places->by_tested_pattern.used == 0)
         return NULL;
     start = rank_of(to, local);
     walk_ranks(&start, &shadow.walk);
@@ -481,10 +495,12 @@ static bool collect_rank(struct walk *self, const struct index_link *rank)
     const struct connector *open = NULL;
 
     for (; rank != NULL; rank = index_next(self->among, rank)) {
-        if (rank->connector->sender_count > 0)
-            connector_list_add(w->found, rank->connector);
+        const struct connector *c = self->rules->all[rank->place];
+
+        if (c->sender_count > 0)
+            connector_list_add(w->found, c);
         else if (open == NULL)
-            open = rank->connector;
+            open = c;
     }
     if (open != NULL)
         connector_list_add(w->found, open);
@@ -494,31 +510,31 @@ static bool collect_rank(struct walk *self, const struct index_link *rank)
 
 void ruleset_candidates(const struct ruleset *rules, const struct pattern *key, struct connector_list *ret)
 {
-    struct candidates_walk w = { .walk = { collect_rank, &rules->by_pattern }, .found = ret };
+    struct candidates_walk w = { .walk = { collect_rank, rules, &rules->places->by_pattern }, .found = ret };
 
     walk_ranks(key, &w.walk);
     if (!w.settled)
         connector_list_add(ret, rules->fallback);
 }
 
-static void list_out(const struct index *x, const char *key, struct connector_list *ret)
+static void list_out(const struct ruleset *rules, const struct index *x, const char *key, struct connector_list *ret)
 {
     const struct index_link *link;
 
     for (link = index_find(x, key); link != NULL; link = index_next(x, link))
-        connector_list_add(ret, link->connector);
+        connector_list_add(ret, rules->all[link->place]);
 }
 
 void ruleset_by_smart_host(const struct ruleset *rules, const struct next_hop *hop, struct connector_list *ret)
 {
     char key[NEXT_HOP_TEXT_SIZE];
 
-    list_out(&rules->by_smart_host, next_hop_print(hop, key), ret);
+    list_out(rules, &rules->places->by_smart_host, next_hop_print(hop, key), ret);
 }
 
 void ruleset_by_user(const struct ruleset *rules, const struct domain *domain, struct connector_list *ret)
 {
-    list_out(&rules->by_user_domain, domain->name, ret);
+    list_out(rules, &rules->places->by_user_domain, domain->name, ret);
 }
 
 bool ruleset_has(const struct ruleset *rules, const struct pattern *key)
@@ -526,5 +542,5 @@ bool ruleset_has(const struct ruleset *rules, const struct pattern *key)
     char text[KEY_SIZE];
 
     key_of(key, text);
-    return index_find(&rules->by_pattern, text) != NULL;
+    return index_find(&rules->places->by_pattern, text) != NULL;
 }

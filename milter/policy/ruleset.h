@@ -3,7 +3,6 @@
 
 #include "base/arena.h"
 #include "policy/connector.h"
-#include "policy/index.h"
 
 /*
  * All connectors and routes of one configuration. Filled by one thread, frozen by ruleset_freeze(), then shared and
@@ -18,9 +17,14 @@ void ruleset_add_route(struct ruleset *rules, const struct route *route);
 void ruleset_add(struct ruleset *rules, const struct connector *c);
 void ruleset_set_default(struct ruleset *rules, const struct connector *c);
 void ruleset_freeze(struct ruleset *rules);
+/* A connector, and the one that takes its place: it has the same name, patterns and smart hosts, and is in test mode or not. */
+struct ruleset_change {
+    const struct connector *from, *to;
+};
+
 /* A frozen ruleset like base, of which it keeps a reference, but for the changes, which are sorted. Takes memory, in which the
    connectors that are new live. */
-struct ruleset *ruleset_change(struct ruleset *base, struct arena *memory, struct index_change *changes, size_t count);
+struct ruleset *ruleset_change(struct ruleset *base, struct arena *memory, struct ruleset_change *changes, size_t count);
 
 struct ruleset *ruleset_ref(struct ruleset *rules);
 void ruleset_unref(struct ruleset *rules);                          /* NULL is welcome */

@@ -198,7 +198,7 @@ static const struct connector *vary(const struct ruleset *configured, struct are
 
 struct ruleset *ruleset_vary(struct ruleset *configured, const struct override *overrides, size_t count)
 {
-    struct index_change *changes = mem_array(count + 1, sizeof(*changes));
+    struct ruleset_change *changes = mem_array(count + 1, sizeof(*changes));
     struct ruleset *varied;
     struct arena *memory = arena_new();
     size_t used = 0, i;
@@ -207,7 +207,7 @@ struct ruleset *ruleset_vary(struct ruleset *configured, const struct override *
         const struct connector *c = ruleset_named(configured, overrides[i].connector);
 
         if (c != NULL && !override_is_idle(&overrides[i], c))
-            changes[used++] = (struct index_change){ c, vary(configured, memory, c, &overrides[i]) };
+            changes[used++] = (struct ruleset_change){ c, vary(configured, memory, c, &overrides[i]) };
     }
     if (used > 0) {
         varied = ruleset_change(configured, memory, changes, used);
