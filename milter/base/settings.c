@@ -56,7 +56,7 @@ static const struct setting resolver[] = {
     { "forward", SETTING_LIST, AT(resolver.forward), "", "resolvers to ask, as \"127.0.0.1@5353\"; empty: full recursion" },
     { "root_hints", SETTING_TEXT, AT(resolver.root_hints), "", "a file with the root's name servers; empty: built in" },
     { "timeout", SETTING_DURATION, AT(resolver.timeout), "5s", "one evaluation of a destination", .least = 1, .most = 60 },
-    { "cache", SETTING_SIZE, AT(resolver.cache), "64M", "memory for DNS answers", .least = 1024 * 1024 },
+    { "cache", SETTING_SIZE, AT(resolver.cache), "64M", "memory for what DNS has said", .least = 1024 * 1024 },
     { "entries", SETTING_NUMBER, AT(resolver.entries), "65536", "destinations whose evidence is kept", .least = 100,
       .most = 10 * 1000 * 1000 },
     { "tlsa_records", SETTING_NUMBER, AT(resolver.tlsa_records), "16", "TLSA records of one host that count", .least = 1,
@@ -113,3 +113,12 @@ const struct setting_group settings_groups[] = {
     { "http", http },  { "resolver", resolver }, { "sts", sts },     { "probe", probe },
     { "store", store }, { "log", logging },      { "tables", tables }, { NULL, NULL },
 };
+
+enum { UNBOUND_SHARE = 16, UNBOUND_LEAST = 512 * 1024 };
+
+uint64_t settings_unbound_cache(const struct settings *set)
+{
+    uint64_t share = set->resolver.cache / UNBOUND_SHARE;
+
+    return share < UNBOUND_LEAST ? UNBOUND_LEAST : share;
+}

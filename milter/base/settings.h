@@ -89,4 +89,8 @@ struct settings {
 /* All groups, the top level first; ends with a NULL name. Presets with paths follow the installation's directories. */
 extern const struct setting_group settings_groups[];
 
+/* What of resolver.cache is libunbound's own, in octets. Evidence keeps all that it has said, so that it needs room only for what
+ * is under way and for what many names share, as the keys of top level domains; evidence has the rest. Pure. */
+uint64_t settings_unbound_cache(const struct settings *set);
+
 #endif

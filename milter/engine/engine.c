@@ -52,6 +52,7 @@ struct engine *engine_open(const struct settings *set, struct lookup *lookup, co
                            struct ruleset *rules)
 {
     struct engine *e = mem_zero(sizeof(*e));
+    uint64_t octets = set->resolver.cache - settings_unbound_cache(set);
 
     e->set = set;
     e->lookup = lookup;
@@ -59,8 +60,8 @@ struct engine *engine_open(const struct settings *set, struct lookup *lookup, co
     e->trace = memory->trace;
     e->holds = memory->holds;
     e->counters = memory->counters;
-    e->cache = cache_new(set->resolver.entries);
-    e->sts = cache_new(set->resolver.entries);
+    e->cache = cache_new(set->resolver.entries, octets / 2);
+    e->sts = cache_new(set->resolver.entries, octets / 2);
     e->chains = chains_new(CHAINS, CHAINS_OCTETS);
     e->trust = lookup->trust;
     if (e->trust != NULL && X509_STORE_up_ref(e->trust) != 1)

@@ -17,14 +17,16 @@ struct option {
 /*
  * The first three: with libunbound's 16 ports, 64 look-ups that hang on a dead server delay everyone else's for seconds,
  * and its 10 TCP streams are as easily hung. A server that was down is trusted again after a minute, not after a quarter
- * of an hour. Without minimisation a new zone costs fewer round trips. Prefetching is the engine's business, and expired
- * answers prove nothing. The level of val-log-level is the library's own, 2: it goes into why_bogus, not into a log.
+ * of an hour, and so fewer servers need to be remembered. Without minimisation a new zone costs fewer round trips.
+ * Prefetching is the engine's business, and expired answers prove nothing. The level of val-log-level is the library's own,
+ * 2: it goes into why_bogus, not into a log.
  */
 static const struct option options[] = {
     { "outgoing-range:", "4096" },
     { "num-queries-per-thread:", "4096" },
     { "outgoing-num-tcp:", "64" },
     { "infra-host-ttl:", "60" },
+    { "infra-cache-numhosts:", "4000" },
     { "qname-minimisation:", "no" },
     { "do-not-query-localhost:", "no" },
     { "harden-dnssec-stripped:", "yes" },
@@ -119,7 +121,7 @@ static bool configure(struct ub_ctx *ctx, const struct settings *set, struct fau
     if (ub_ctx_async(ctx, 1) != 0)
         return fault_set(why, "libunbound was built without threads");
     ub_ctx_debuglevel(ctx, 0);
-    return set_cache(ctx, set->resolver.cache, why) && add_anchors(ctx, set, why) && set_servers(ctx, set, why);
+    return set_cache(ctx, settings_unbound_cache(set), why) && add_anchors(ctx, set, why) && set_servers(ctx, set, why);
 }
 
 /* What libunbound wrote about its refusal: the first line, without time and process. */

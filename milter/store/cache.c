@@ -8,8 +8,8 @@
  *  4. A shard's lock is never held across a wake-up.
  *  5. There are never more than `entries` that aren't pinned (but where a reload has just unpinned some), in all shards
  *     together: who makes one reserves its place in `loose` first, and gives it back where nothing can be let go for it.
- *     What their evidence takes is counted in `octets`; past the limit each landing lets the fattest of its shard go, so
- *     that nobody crowds out others by size.
+ *     What they and their evidence take is counted in `octets`; past the limit each landing lets the fattest of its shard
+ *     go, so that nobody crowds out others by size.
  *  6. A shard counts the states of its entries as they come and go: put_found_locked() alone changes an entry's evidence.
  *
  *   absent --cache_join--> searching --cache_land--> fresh --time--> stale --cache_join, cache_due--> searching
@@ -33,7 +33,6 @@ enum {
     FORGET_AFTER = 60 * 60 * 1000,  /* ms past its freshness, for what nobody asks for */
     EVICT_MOST = 2,                 /* for a newcomer: more than one, where a reload has left fewer pinned */
     TRIM_MOST = 4,                  /* for a landing */
-    OCTETS_EACH = 4096,             /* for each of `entries`, on the average; most take less than 1000 */
 };
 
 struct shard {
@@ -45,18 +44,19 @@ struct shard {
 };
 
 struct cache {
-    size_t entries;                     /* frozen */
-    atomic_size_t loose, octets;        /* entries that aren't pinned, and what their evidence takes */
+    size_t entries, octets_most;        /* frozen */
+    atomic_size_t loose, octets;        /* entries that aren't pinned, and what those with evidence take */
     atomic_size_t first;                /* the shard that cache_due() begins with: each in turn, so that none starves */
     struct shard shards[SHARDS];
 };
 
-struct cache *cache_new(size_t entries)
+struct cache *cache_new(size_t entries, size_t octets)
 {
     struct cache *m = mem_zero(sizeof(*m));
     size_t i;
 
     m->entries = entries;
+    m->octets_most = octets;
     for (i = 0; i < SHARDS; i++)
         mutex_init(&m->shards[i].lock);
     return m;
@@ -170,7 +170,7 @@ static void trim_locked(struct cache *m, struct shard *s) HOLDING(s->lock)
     struct cache_entry *e;
     size_t i;
 
-    for (i = 0; i < TRIM_MOST && atomic_load(&m->octets) > m->entries * OCTETS_EACH; i++) {
+    for (i = 0; i < TRIM_MOST && atomic_load(&m->octets) > m->octets_most; i++) {
         e = cache_table_fattest(&s->table);
         if (e == NULL)
             return;

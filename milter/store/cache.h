@@ -22,8 +22,9 @@ struct waiter {
     struct waiter *next;
 };
 
-/* At most `entries` at a time, and those that are pinned; one that nobody asked for lately makes room for a new one. */
-struct cache *cache_new(size_t entries);
+/* At most `entries` at a time, that take at most `octets` with their evidence, and those that are pinned; one that nobody asked
+ * for lately makes room for a new one. */
+struct cache *cache_new(size_t entries, size_t octets);
 void cache_free(struct cache *m);           /* all searches must have landed; NULL is welcome */
 
 /* w, where not NULL, waits with the search unless the seat is SERVED or REFUSED. SERVED gives a reference in *ret_found. */

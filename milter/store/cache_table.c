@@ -112,5 +112,5 @@ struct cache_entry *cache_table_fattest(const struct cache_table *t)
 
 size_t cache_entry_weight(const struct cache_entry *e)
 {
-    return e->found == NULL ? 0 : e->found->octets;
+    return e->found == NULL ? 0 : sizeof(*e) + strlen(e->key) + e->found->octets;
 }

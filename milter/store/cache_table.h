@@ -35,7 +35,7 @@ void cache_table_drop(struct cache_table *t, struct cache_entry *e);
 struct cache_entry *cache_table_idle(struct cache_table *t);
 /* The idle one whose evidence takes most; or NULL. */
 struct cache_entry *cache_table_fattest(const struct cache_table *t);
-/* Octets of what was found. */
+/* Octets that it takes with what was found; 0 where nothing was. */
 size_t cache_entry_weight(const struct cache_entry *e);
 
 #endif

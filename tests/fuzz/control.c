@@ -24,7 +24,8 @@
 
 enum { TRIES = 64 };
 
-static struct settings settings = { .resolver = { .when_broken = "hold-mandatory", .entries = 1000, .tlsa_records = 16 } };
+static struct settings settings = { .resolver = { .when_broken = "hold-mandatory", .entries = 1000, .cache = 64 << 20,
+                                                  .tlsa_records = 16 } };
 static struct fake *fake;
 static struct engine *engine;
 static struct holds *holds;

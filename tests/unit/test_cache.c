@@ -120,7 +120,7 @@ static bool is_due(struct cache *m, const char *name, int64_t now)
 static void the_first_searches_and_the_others_join(void **state)
 {
     struct counter a = counter(), b = counter(), c = counter();
-    struct cache *m = cache_new(100);
+    struct cache *m = cache_new(100, 100 * 4096);
     size_t entries, searching;
 
     (void)state;
@@ -143,7 +143,7 @@ static void the_first_searches_and_the_others_join(void **state)
 static void spellings_that_differ_are_different_destinations(void **state)
 {
     static const char *const names[] = { "d.example", "[d.example]", "d.example:587", "[d.example]:587", "e.example" };
-    struct cache *m = cache_new(100);
+    struct cache *m = cache_new(100, 100 * 4096);
     size_t i;
 
     (void)state;
@@ -158,7 +158,7 @@ static void who_leaves_in_time_is_not_woken(void **state)
 {
     struct counter a = counter(), b = counter(), c = counter();
     struct next_hop h = hop("d.example"), other = hop("other.example");
-    struct cache *m = cache_new(100);
+    struct cache *m = cache_new(100, 100 * 4096);
 
     (void)state;
     join(m, "d.example", &a, 1);
@@ -202,7 +202,7 @@ static void nag(struct waiter *self, struct evidence *unused)
 
 static void a_waiter_may_ask_again_inside_its_wake_up(void **state)
 {
-    struct cache *m = cache_new(100);
+    struct cache *m = cache_new(100, 100 * 4096);
     struct nagger n = { .waiter = { .wake = nag }, .cache = m };
     struct next_hop h = hop("d.example");
     struct evidence *found = NULL;
@@ -236,7 +236,7 @@ static void rejoin(struct waiter *self, struct evidence *unused)
 
 static void a_waiter_may_join_again_inside_its_wake_up(void **state)
 {
-    struct cache *m = cache_new(100);
+    struct cache *m = cache_new(100, 100 * 4096);
     struct rejoiner r = { .waiter = { .wake = rejoin }, .cache = m };
     struct counter beside = counter();
     struct next_hop h = hop("d.example");
@@ -258,7 +258,7 @@ static void a_waiter_may_join_again_inside_its_wake_up(void **state)
 
 static void expired_evidence_is_never_served(void **state)
 {
-    struct cache *m = cache_new(100);
+    struct cache *m = cache_new(100, 100 * 4096);
 
     (void)state;
     fill(m, "d.example", DANE_USABLE, 1000, MINUTE);
@@ -273,7 +273,7 @@ static void expired_evidence_is_never_served(void **state)
 
 static void a_failed_refresh_does_not_replace_fresh_evidence(void **state)
 {
-    struct cache *m = cache_new(100);
+    struct cache *m = cache_new(100, 100 * 4096);
     struct next_hop due[8];
 
     (void)state;
@@ -293,7 +293,7 @@ static void a_failed_refresh_does_not_replace_fresh_evidence(void **state)
 
 static void a_failed_refresh_is_tried_again_soon_while_the_old_evidence_stands(void **state)
 {
-    struct cache *m = cache_new(100);
+    struct cache *m = cache_new(100, 100 * 4096);
     struct next_hop due[8];
     int64_t now = 1000 + HOUR - 10 * MINUTE;
 
@@ -313,7 +313,7 @@ static void a_failed_refresh_is_tried_again_soon_while_the_old_evidence_stands(v
 static void a_change_for_the_worse_does_replace_fresh_evidence(void **state)
 {
     static const enum dane_state worse[] = { DANE_BOGUS, DANE_ABSENT, DANE_NO_MAIL, DANE_UNUSABLE };
-    struct cache *m = cache_new(100);
+    struct cache *m = cache_new(100, 100 * 4096);
     struct next_hop due[8];
     size_t i;
 
@@ -334,7 +334,7 @@ static void a_change_for_the_worse_does_replace_fresh_evidence(void **state)
 static void since_is_when_the_state_changed(void **state)
 {
     struct next_hop h = hop("d.example"), stranger = hop("stranger.example");
-    struct cache *m = cache_new(100);
+    struct cache *m = cache_new(100, 100 * 4096);
     int64_t since = -1, before = (int64_t)clock_wall(), first;
 
     (void)state;
@@ -356,7 +356,7 @@ static void since_is_when_the_state_changed(void **state)
 
 static void what_was_asked_for_is_due_before_it_expires(void **state)
 {
-    struct cache *m = cache_new(100);
+    struct cache *m = cache_new(100, 100 * 4096);
 
     (void)state;
     fill(m, "asked.example", DANE_USABLE, 1000, HOUR);
@@ -372,7 +372,7 @@ static void what_was_asked_for_is_due_before_it_expires(void **state)
 
 static void what_is_due_is_given_once_and_counts_as_searching(void **state)
 {
-    struct cache *m = cache_new(100);
+    struct cache *m = cache_new(100, 100 * 4096);
     struct next_hop due[8];
     size_t entries, searching;
 
@@ -393,7 +393,7 @@ static void what_is_due_is_given_once_and_counts_as_searching(void **state)
 static void pinned_destinations_are_due_at_once_and_for_ever(void **state)
 {
     struct next_hop h = hop("pinned.example");
-    struct cache *m = cache_new(100);
+    struct cache *m = cache_new(100, 100 * 4096);
 
     (void)state;
     cache_pin(m, &h);
@@ -410,7 +410,7 @@ static void pinned_destinations_are_due_at_once_and_for_ever(void **state)
 static void a_pin_that_stays_over_a_reload_keeps_its_evidence(void **state)
 {
     struct next_hop h = hop("pinned.example");
-    struct cache *m = cache_new(100);
+    struct cache *m = cache_new(100, 100 * 4096);
 
     (void)state;
     cache_pin(m, &h);
@@ -424,7 +424,7 @@ static void a_pin_that_stays_over_a_reload_keeps_its_evidence(void **state)
 
 static void what_nobody_misses_is_forgotten(void **state)
 {
-    struct cache *m = cache_new(10000);
+    struct cache *m = cache_new(10000, 10000 * 4096);
     struct next_hop due[8];
     size_t entries, searching;
     unsigned i;
@@ -449,7 +449,7 @@ static void what_nobody_misses_is_forgotten(void **state)
 
 static void the_ceiling_holds_however_many_come(void **state)
 {
-    struct cache *m = cache_new(640);
+    struct cache *m = cache_new(640, 640 * 4096);
     size_t entries, searching;
     unsigned i;
 
@@ -521,7 +521,7 @@ static void as_many_fit_as_were_asked_for_and_not_one_more(void **state)
 
 static void pinned_destinations_take_no_place_from_others(void **state)
 {
-    struct cache *m = cache_new(100);
+    struct cache *m = cache_new(100, 100 * 4096);
     struct next_hop due[300];
     unsigned number;
     size_t taken, i;
@@ -558,7 +558,7 @@ static void pinned_destinations_take_no_place_from_others(void **state)
 static void fat_evidence_goes_first_and_memory_has_its_bound(void **state)
 {
     enum { FAT = 512 * 1024, MOST = 1000, OCTETS_EACH = 4096 };
-    struct cache *m = cache_new(MOST);
+    struct cache *m = cache_new(MOST, MOST * 4096);
     unsigned number, fat = 0, kept = 0;
 
     (void)state;
@@ -580,7 +580,7 @@ static void fat_evidence_goes_first_and_memory_has_its_bound(void **state)
 
 static void who_waits_for_evidence_too_fat_to_keep_gets_it_all_the_same(void **state)
 {
-    struct cache *m = cache_new(1);
+    struct cache *m = cache_new(1, 1 * 4096);
     struct counter w = counter();
     struct next_hop h = hop_number(1);
     struct evidence *found = NULL, *fresh = evidence_new(DANE_USABLE, "test", 1000 + HOUR);
@@ -596,7 +596,7 @@ static void who_waits_for_evidence_too_fat_to_keep_gets_it_all_the_same(void **s
 
 static void searching_and_pinned_entries_are_never_dropped(void **state)
 {
-    struct cache *m = cache_new(640);
+    struct cache *m = cache_new(640, 640 * 4096);
     struct counter waiters[200];
     struct next_hop due[200];
     size_t entries, searching, taken = 0, i;
@@ -639,7 +639,7 @@ static void searching_and_pinned_entries_are_never_dropped(void **state)
 
 static void where_everything_searches_newcomers_are_refused(void **state)
 {
-    struct cache *m = cache_new(64);
+    struct cache *m = cache_new(64, 64 * 4096);
     struct counter w = counter();
     unsigned i, first = 0, refused = 0;
     static bool searching[2000];
@@ -672,7 +672,7 @@ static void where_everything_searches_newcomers_are_refused(void **state)
 
 static void what_is_asked_for_outlives_what_was_asked_for_once(void **state)
 {
-    struct cache *m = cache_new(640);
+    struct cache *m = cache_new(640, 640 * 4096);
     unsigned i, kept = 0;
 
     (void)state;
@@ -832,7 +832,7 @@ static void many_threads_make_one_search_at_a_time_and_lose_no_wake_up(void **st
     int i;
 
     (void)state;
-    b.cache = cache_new(32);                /* small, so that eviction is at work */
+    b.cache = cache_new(32, 32 * 4096);                /* small, so that eviction is at work */
     atomic_store(&b.now, 1000);
     for (i = 0; i < NAMES; i++)
         b.names[i] = hop_number((unsigned)i);
@@ -879,7 +879,7 @@ static void know(struct cache *m, const char *name)
 
 static void all_can_be_read_and_one_hosts_spellings(void **state)
 {
-    struct cache *m = cache_new(10000);
+    struct cache *m = cache_new(10000, 10000 * 4096);
     unsigned i;
 
     (void)state;
@@ -905,7 +905,7 @@ static void all_can_be_read_and_one_hosts_spellings(void **state)
 
 static void what_was_read_outlives_what_is_forgotten(void **state)
 {
-    struct cache *m = cache_new(100);
+    struct cache *m = cache_new(100, 100 * 4096);
     struct cache_slice slices[CACHE_SLICES];
     unsigned s;
     size_t count = 0;
@@ -929,7 +929,7 @@ static void what_was_read_outlives_what_is_forgotten(void **state)
 
 static void what_is_forgotten_is_searched_at_the_next_question(void **state)
 {
-    struct cache *m = cache_new(100);
+    struct cache *m = cache_new(100, 100 * 4096);
     size_t entries, searching;
 
     (void)state;
@@ -949,7 +949,7 @@ static void what_is_forgotten_is_searched_at_the_next_question(void **state)
 
 static void who_waits_is_not_forgotten(void **state)
 {
-    struct cache *m = cache_new(100);
+    struct cache *m = cache_new(100, 100 * 4096);
     struct counter c = counter();
 
     (void)state;
@@ -966,7 +966,7 @@ static void who_waits_is_not_forgotten(void **state)
 
 static void a_failure_is_believed_where_the_proof_was_forgotten(void **state)
 {
-    struct cache *m = cache_new(100);
+    struct cache *m = cache_new(100, 100 * 4096);
     struct counter c = counter();
 
     (void)state;
@@ -980,7 +980,7 @@ static void a_failure_is_believed_where_the_proof_was_forgotten(void **state)
 
 static void a_pinned_destination_is_due_once_it_is_forgotten(void **state)
 {
-    struct cache *m = cache_new(100);
+    struct cache *m = cache_new(100, 100 * 4096);
     struct next_hop pinned = hop("a.example"), due[4];
     size_t count = 0;
     int i;

@@ -325,6 +325,7 @@ static int open_house(void **state)
     (void)state;
     house.settings.resolver.when_broken = "hold-mandatory";
     house.settings.resolver.entries = 10000;
+    house.settings.resolver.cache = 64 << 20;
     house.settings.resolver.tlsa_records = 16;
     house.settings.resolver.timeout = 5;
     atomic_store(&house.tables_good, true);

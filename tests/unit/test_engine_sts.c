@@ -62,7 +62,8 @@ struct scene {
 
 static void scene_init(struct scene *s)
 {
-    *s = (struct scene){ .set = { .resolver = { .when_broken = "hold-mandatory", .entries = 10000, .tlsa_records = 16 } },
+    *s = (struct scene){ .set = { .resolver = { .when_broken = "hold-mandatory", .entries = 10000, .cache = 64 << 20,
+                                                .tlsa_records = 16 } },
                          .folder = "/tmp/danelaw-sts-XXXXXX" };
     assert_non_null(mkdtemp(s->folder));
     s->set.store.directory = s->folder;

@@ -69,7 +69,8 @@ struct scene {
 
 static void scene_init(struct scene *s)
 {
-    *s = (struct scene){ .set = { .resolver = { .when_broken = "hold-mandatory", .entries = 10000, .tlsa_records = 16 } } };
+    *s = (struct scene){ .set = { .resolver = { .when_broken = "hold-mandatory", .entries = 10000, .cache = 64 << 20,
+                                                .tlsa_records = 16 } } };
     s->fake = fake_new();
     fake_says(s->fake, "*", FAKE_ABSENT);
     fake_sts_ttl(s->fake, "*", 3600);

@@ -43,7 +43,8 @@ struct scene {
 
 static void scene_init(struct scene *s)
 {
-    *s = (struct scene){ .set = { .resolver = { .when_broken = "hold-mandatory", .entries = 10000, .tlsa_records = 16 } } };
+    *s = (struct scene){ .set = { .resolver = { .when_broken = "hold-mandatory", .entries = 10000, .cache = 64 << 20,
+                                                .tlsa_records = 16 } } };
     s->fake = fake_new();
     s->rules = rules_new();
 }

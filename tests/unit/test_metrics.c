@@ -56,6 +56,7 @@ static void house_init(void)
     memset(&house, 0, sizeof(house));
     house.set.resolver.when_broken = "hold-mandatory";
     house.set.resolver.entries = 10000;
+    house.set.resolver.cache = 64 << 20;
     house.set.resolver.tlsa_records = 16;
     house.hooks.status = hook_status;
     house.tables_good = true;

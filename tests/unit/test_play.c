@@ -257,7 +257,8 @@ static void say_line(struct play *p, char *line)
 static void play(const char *path, int ruin, int store_ruin)
 {
     struct play p = { .path = path, .ruin = ruin, .store_ruin = store_ruin,
-                      .set = { .resolver = { .when_broken = "hold-mandatory", .entries = 10000, .tlsa_records = 16 },
+                      .set = { .resolver = { .when_broken = "hold-mandatory", .entries = 10000, .cache = 64 << 20,
+                                             .tlsa_records = 16 },
                                .probe = { .interval = 900, .concurrency = 8 } } };
     char folder[] = "/tmp/danelaw-play-XXXXXX", line[256], command[64];
     FILE *file = fopen(path, "re");

@@ -93,7 +93,8 @@ static struct connector *add(struct scene *s, const char *name, enum mode dane, 
 
 static void scene_init(struct scene *s)
 {
-    *s = (struct scene){ .set = { .resolver = { .when_broken = "hold-mandatory", .entries = 10000, .tlsa_records = 16 },
+    *s = (struct scene){ .set = { .resolver = { .when_broken = "hold-mandatory", .entries = 10000, .cache = 64 << 20,
+                                                .tlsa_records = 16 },
                                   .tables = { .mta = "none" } } };
     s->fake = fake_new();
     s->rules = rules_new();

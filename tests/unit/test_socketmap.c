@@ -49,7 +49,8 @@ static void start(struct site_map *s, uint32_t clients)
     char spec[128];
     int listening;
 
-    *s = (struct site_map){ .set = { .resolver = { .when_broken = "hold-mandatory", .entries = 10000, .tlsa_records = 16 },
+    *s = (struct site_map){ .set = { .resolver = { .when_broken = "hold-mandatory", .entries = 10000, .cache = 64 << 20,
+                                                   .tlsa_records = 16 },
                                      .maps = { .budget = BUDGET, .clients = clients } } };
     s->fake = fake_new();
     rules_add(rules, "Friend", MODE_OPPORTUNISTIC, MODE_NONE, "friend.example *.friend.example b\xc3\xbc" "cher.example");

@@ -526,7 +526,8 @@ struct scene {
 
 static void scene_init(struct scene *s)
 {
-    *s = (struct scene){ .set = { .resolver = { .when_broken = "hold-mandatory", .entries = 10000, .tlsa_records = 16 },
+    *s = (struct scene){ .set = { .resolver = { .when_broken = "hold-mandatory", .entries = 10000, .cache = 64 << 20,
+                                                .tlsa_records = 16 },
                                   .probe = { .interval = INTERVAL, .concurrency = 8 } } };
     s->fake = fake_new();
     fake_ttl(s->fake, "*", 86400);
