@@ -23,6 +23,7 @@ enum {
     EXIT_GOOD = 0, EXIT_TEMPORARY = 75, EXIT_CONFIG = 78,
     JOBS_MAX = 64,
     RULES_LARGE = 1000,
+    FADE_MS = 2 * 1000,                 /* by then nobody has rules any more that others have replaced, but for some sessions */
 };
 
 /* What an administrator waits for; done one after the other. */
@@ -50,8 +51,9 @@ struct steward {
     size_t chore_count GUARDED_BY(lock);
     struct fault tables_why GUARDED_BY(lock);
     bool tables_good GUARDED_BY(lock);
-    int64_t tables_at;                      /* steward thread only, as is */
+    int64_t tables_at;                      /* steward thread only, as is all below */
     uint64_t tables_seen;                   /* what they looked like when we had seen to them */
+    int64_t tidy_at;                        /* when to give back what a reload has left; 0: never */
 };
 
 /* One log line for each line of text. */
@@ -183,7 +185,7 @@ static void adopt(struct steward *s, struct configuration *fresh, struct text *r
     put_in_force(s);
     config_free(fresh);
     if (count >= RULES_LARGE)
-        malloc_trim(0);
+        s->tidy_at = clock_ms() + FADE_MS;
     log_info("reload: %zu connectors in force", count);
     log_lines(text_words(ret_words), log_warning);
 }
@@ -409,11 +411,22 @@ static int64_t earlier(int64_t a, int64_t b)
     return a < b ? a : b;
 }
 
+/* The old rules lay between things that stay, so that what they took is only given back when asked for. */
+static void tidy(struct steward *s)
+{
+    if (s->tidy_at == 0 || clock_ms() < s->tidy_at)
+        return;
+    malloc_trim(0);
+    s->tidy_at = 0;
+}
+
 static int64_t wake_at(struct steward *s)
 {
     bool is_written = strcmp(s->config->settings.tables.mta, "none") != 0;
     int64_t next = overriding_next(s->overriding), now = clock_ms(), at = s->tables_at, left;
 
+    if (s->tidy_at != 0)
+        at = earlier(at, s->tidy_at);
     if (is_written)
         at = earlier(at, now + TABLES_LOOK_MS);
     if (next == 0)
@@ -458,6 +471,7 @@ static void *steward_body(void *argument)
         do_chores(s);
         if (tend(s) || wake.turned || tables_wanted(s))
             write_tables(s, NULL, NULL);
+        tidy(s);
     }
     finish_jobs(&wake.askers, EXIT_FAILURE, "the daemon is stopping\n");
     return NULL;

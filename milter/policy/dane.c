@@ -280,7 +280,8 @@ enum { RECORD_OCTETS_MAX = 16 * 1024 };     /* of one host; what is past them ma
 /* The records that count for a good host, borrowed. */
 struct chosen {
     const struct dns_tlsa *records[DNS_TLSA_MAX];
-    size_t count, octets;
+    uint16_t count;
+    size_t octets;
 };
 
 static void choose(const struct dns_host *host, size_t most, struct chosen *ret)
@@ -315,19 +316,48 @@ static const char *pack_text(struct parcel *p, const char *text)
     return there;
 }
 
+/* What a host is called. A name that is another one's, too, as most are, stands in the parcel once. */
+struct names {
+    const char *own, *expanded, *base;      /* expanded and base: NULL where that needs no place of its own */
+};
+
+static struct names names_of(const struct dns_host *host, enum host_state state)
+{
+    struct names n = { .own = host->name.name };
+    const char *base = state == HOST_GOOD ? dane_tlsa_of(host)->base.name : n.own;
+
+    if (host->expanded.length > 0 && strcmp(host->expanded.name, n.own) != 0)
+        n.expanded = host->expanded.name;
+    if (strcmp(base, n.own) != 0 && (n.expanded == NULL || strcmp(base, n.expanded) != 0))
+        n.base = base;
+    return n;
+}
+
+static size_t octets_of(const struct names *n)
+{
+    return strlen(n->own) + 1 + (n->expanded == NULL ? 0 : strlen(n->expanded) + 1) + (n->base == NULL ? 0 : strlen(n->base) + 1);
+}
+
+static const char *pack_base(struct parcel *p, const struct dns_host *from, const struct names *n, const struct evidence_host *host)
+{
+    if (n->base != NULL)
+        return pack_text(p, n->base);
+    return strcmp(dane_tlsa_of(from)->base.name, host->name) == 0 ? host->name : host->expanded;
+}
+
 static void pack_host(struct parcel *p, const struct dns_host *from, enum host_state state, const struct chosen *chosen)
 {
     struct evidence_host *host = p->host++;
+    const struct names n = names_of(from, state);
     size_t i;
 
     *host = (struct evidence_host){ .preference = from->preference, .state = state, .base = "",
                                     .addresses_secure = dane_addresses_secure(from) };
-    host->name = host->expanded = pack_text(p, from->name.name);
-    if (from->expanded.length > 0 && strcmp(from->expanded.name, from->name.name) != 0)
-        host->expanded = pack_text(p, from->expanded.name);
+    host->name = pack_text(p, n.own);
+    host->expanded = n.expanded == NULL ? host->name : pack_text(p, n.expanded);
     if (state != HOST_GOOD)
         return;
-    host->base = pack_text(p, dane_tlsa_of(from)->base.name);
+    host->base = pack_base(p, from, &n, host);
     host->tlsa = p->record;
     host->tlsa_count = chosen->count;
     for (i = 0; i < chosen->count; i++) {
@@ -345,12 +375,14 @@ static struct evidence *assemble(const struct dns_answers *answers, size_t most,
     struct parcel p;
 
     for (i = 0; i < answers->host_count; i++) {
-        octets += (size_t)answers->hosts[i].name.length + (size_t)answers->hosts[i].expanded.length + 2;
+        const struct names n = names_of(&answers->hosts[i], states[i]);
+
+        octets += octets_of(&n);
         if (states[i] != HOST_GOOD)
             continue;
         choose(&answers->hosts[i], most < DNS_TLSA_MAX ? most : DNS_TLSA_MAX, &chosen[i]);
         records += chosen[i].count;
-        octets += chosen[i].octets + (size_t)dane_tlsa_of(&answers->hosts[i])->base.length + 1;
+        octets += chosen[i].octets;
     }
     size = sizeof(*e) + answers->host_count * sizeof(*p.host) + records * sizeof(*p.record) + octets;
     e = mem_zero(size);
@@ -362,7 +394,7 @@ static struct evidence *assemble(const struct dns_answers *answers, size_t most,
     e->why = pack_text(&p, why);
     for (i = 0; i < answers->host_count; i++)
         pack_host(&p, &answers->hosts[i], states[i], &chosen[i]);
-    e->host_count = answers->host_count;
+    e->host_count = (uint32_t)answers->host_count;
     atomic_init(&e->users, 1);
     return e;
 }

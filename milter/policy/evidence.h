@@ -16,7 +16,7 @@ struct evidence_host {
     const char *expanded;       /* what its aliases end in; the name itself where it is no alias */
     const char *base;           /* the TLSA base domain of a good host (RFC 7672 2.2.2); else "" */
     const struct dns_tlsa *tlsa;        /* of a good host: its usable records */
-    size_t tlsa_count;
+    uint16_t tlsa_count;
     uint16_t preference;
     enum host_state state;
     bool addresses_secure;
@@ -35,17 +35,17 @@ struct evidence {
     bool mx_failed;             /* the MX could not be had, so that no host of the policy can be named */
     bool ours;                  /* the trouble is our own resolver's, not the partner's */
     bool blind;                 /* the resolver can't validate, and the site wants its floor meanwhile (resolver.when_broken) */
+    atomic_uint users;
+    uint32_t host_count;
+    const struct evidence_host *hosts;
     int64_t fresh_until;        /* clock_ms() */
     const char *why;            /* the DANE state in words */
-    size_t host_count;
-    const struct evidence_host *hosts;
     const char *sts_why;        /* the MTA-STS state in words */
     struct sts_policy *policy;  /* a reference of ours, or NULL */
     struct evidence *lender;    /* a reference of ours to what hosts point into, or NULL */
     int64_t fetched_at;         /* when the policy host was last asked, wall seconds; 0: never */
     int64_t retry_at;           /* clock_ms() before which it is left alone, after a failure */
     size_t octets;              /* what it takes of memory, its policy included; 0 where halves were joined */
-    atomic_uint users;
 };
 
 /*

@@ -505,7 +505,7 @@ static void as_many_fit_as_were_asked_for_and_not_one_more(void **state)
 
     (void)state;
     for (i = 0; i < COUNT_OF(sizes); i++) {
-        struct cache *m = cache_new(sizes[i]);
+        struct cache *m = cache_new(sizes[i], sizes[i] * 4096);
 
         for (number = 0; number < sizes[i]; number++)
             put_in(m, number, 100);
@@ -575,6 +575,19 @@ static void fat_evidence_goes_first_and_memory_has_its_bound(void **state)
     assert_in_range(fat, 1, MOST * OCTETS_EACH / FAT);
     assert_true(kept > 250);
     assert_true(entries_of(m) <= MOST);
+    cache_free(m);
+}
+
+static void what_an_entry_itself_takes_counts_too(void **state)
+{
+    enum { ENTRY_LEAST = sizeof(struct waiter *) * 4, ROOM = 100 * 1000 };
+    struct cache *m = cache_new(100 * 1000, ROOM);
+    unsigned number;
+
+    (void)state;
+    for (number = 0; number < 100 * 1000; number++)
+        put_in(m, number, 1);
+    assert_in_range(entries_of(m), 1, ROOM / ENTRY_LEAST);
     cache_free(m);
 }
 
@@ -1009,7 +1022,7 @@ static size_t known_by(struct cache *m, enum dane_state state)
 
 static void states_are_counted_as_they_come_and_go(void **state)
 {
-    struct cache *m = cache_new(CACHE_SLICES * 4);
+    struct cache *m = cache_new(CACHE_SLICES * 4, 4096 * (CACHE_SLICES * 4));
     struct next_hop due[64];
     char name[64];
     size_t i;
@@ -1059,6 +1072,7 @@ int main(void)
         cmocka_unit_test(as_many_fit_as_were_asked_for_and_not_one_more),
         cmocka_unit_test(pinned_destinations_take_no_place_from_others),
         cmocka_unit_test(fat_evidence_goes_first_and_memory_has_its_bound),
+        cmocka_unit_test(what_an_entry_itself_takes_counts_too),
         cmocka_unit_test(who_waits_for_evidence_too_fat_to_keep_gets_it_all_the_same),
         cmocka_unit_test(searching_and_pinned_entries_are_never_dropped),
         cmocka_unit_test(where_everything_searches_newcomers_are_refused),
