@@ -8,7 +8,7 @@
 
 /* Each block is twice as large as the one before. Blocks of the largest size are mapped by malloc one by one, and so go back to
    the system whole: what was taken beside them can't keep them. */
-enum { BLOCK_LEAST = 16 * 1024, BLOCK_MOST = 256 * 1024 };
+enum { BLOCK_LEAST = 4 * 1024, BLOCK_MOST = 256 * 1024 };
 
 /* What our structs are made of. */
 union any {

@@ -114,7 +114,7 @@ const struct setting_group settings_groups[] = {
     { "store", store }, { "log", logging },      { "tables", tables }, { NULL, NULL },
 };
 
-enum { UNBOUND_SHARE = 16, UNBOUND_LEAST = 512 * 1024 };
+enum { UNBOUND_SHARE = 32, UNBOUND_LEAST = 512 * 1024 };
 
 uint64_t settings_unbound_cache(const struct settings *set)
 {

@@ -9,7 +9,7 @@
  *  5. There are never more than `entries` that aren't pinned (but where a reload has just unpinned some), in all shards
  *     together: who makes one reserves its place in `loose` first, and gives it back where nothing can be let go for it.
  *     What they and their evidence take is counted in `octets`; past the limit each landing lets the fattest of its shard
- *     go, so that nobody crowds out others by size.
+ *     go, so that nobody crowds out others by size, or where none is fat, one that nobody asked for lately.
  *  6. A shard counts the states of its entries as they come and go: put_found_locked() alone changes an entry's evidence.
  *
  *   absent --cache_join--> searching --cache_land--> fresh --time--> stale --cache_join, cache_due--> searching
@@ -33,6 +33,7 @@ enum {
     FORGET_AFTER = 60 * 60 * 1000,  /* ms past its freshness, for what nobody asks for */
     EVICT_MOST = 2,                 /* for a newcomer: more than one, where a reload has left fewer pinned */
     TRIM_MOST = 4,                  /* for a landing */
+    FAT = 4096,                     /* octets; most entries take less than 500 */
 };
 
 struct shard {
@@ -165,13 +166,20 @@ static bool evict_anywhere(struct cache *m)
     return done;
 }
 
+static struct cache_entry *victim_locked(struct shard *s) HOLDING(s->lock)
+{
+    struct cache_entry *e = cache_table_fattest(&s->table);
+
+    return e == NULL || cache_entry_weight(e) > FAT ? e : cache_table_idle(&s->table);
+}
+
 static void trim_locked(struct cache *m, struct shard *s) HOLDING(s->lock)
 {
     struct cache_entry *e;
     size_t i;
 
     for (i = 0; i < TRIM_MOST && atomic_load(&m->octets) > m->octets_most; i++) {
-        e = cache_table_fattest(&s->table);
+        e = victim_locked(s);
         if (e == NULL)
             return;
         remove_locked(m, s, e);

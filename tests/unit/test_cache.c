@@ -591,6 +591,25 @@ static void what_an_entry_itself_takes_counts_too(void **state)
     cache_free(m);
 }
 
+static void where_none_is_fat_what_is_asked_for_stays(void **state)
+{
+    enum { HOT = 100 * 1000 };
+    struct cache *m = cache_new(HOT, HOT);
+    struct next_hop hot = hop_number(HOT);
+    struct evidence *found = NULL;
+    unsigned number;
+
+    (void)state;
+    put_in(m, HOT, 1000);
+    assert_int_equal(cache_join(m, &hot, NULL, 1000, &found), SEAT_SERVED);
+    evidence_unref(found);
+    for (number = 0; number < 2000; number++)
+        put_in(m, number, 100);
+    assert_true(entries_of(m) < 1000);
+    assert_true(has(m, HOT));
+    cache_free(m);
+}
+
 static void who_waits_for_evidence_too_fat_to_keep_gets_it_all_the_same(void **state)
 {
     struct cache *m = cache_new(1, 1 * 4096);
@@ -1073,6 +1092,7 @@ int main(void)
         cmocka_unit_test(pinned_destinations_take_no_place_from_others),
         cmocka_unit_test(fat_evidence_goes_first_and_memory_has_its_bound),
         cmocka_unit_test(what_an_entry_itself_takes_counts_too),
+        cmocka_unit_test(where_none_is_fat_what_is_asked_for_stays),
         cmocka_unit_test(who_waits_for_evidence_too_fat_to_keep_gets_it_all_the_same),
         cmocka_unit_test(searching_and_pinned_entries_are_never_dropped),
         cmocka_unit_test(where_everything_searches_newcomers_are_refused),

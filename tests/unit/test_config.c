@@ -381,6 +381,16 @@ static void harmless_oddities_are_welcome(void **state)
     config_free(c);
 }
 
+static void the_resolvers_own_answers_have_a_small_part_of_the_memory(void **state)
+{
+    struct settings set = { .resolver = { .cache = 64 << 20 } };
+
+    (void)state;
+    assert_int_equal(settings_unbound_cache(&set), 2 << 20);
+    set.resolver.cache = 1 << 20;                           /* the least that may be written */
+    assert_int_equal(settings_unbound_cache(&set), 1 << 19);
+}
+
 static void a_list_entrys_line_is_its_own(void **state)
 {
     (void)state;
@@ -618,6 +628,7 @@ int main(void)
         TEST(a_parse_error_names_its_line),
         TEST(libconfigs_traps_are_told_apart),
         TEST(harmless_oddities_are_welcome),
+        TEST(the_resolvers_own_answers_have_a_small_part_of_the_memory),
         TEST(a_list_entrys_line_is_its_own),
         TEST(includes_are_relative_to_the_configuration_file),
         TEST(a_bad_include_is_a_fault_of_its_line),
