@@ -312,8 +312,9 @@ static void check_connectors(const struct dns_answers *a, const struct evidence 
     unsigned i;
 
     for (i = 0; i < 3 * 3 * 2; i++) {
-        struct connector c = { .name = "Bank", .smtp_dane = i % 3, .mta_sts = i / 3 % 3, .require = i / 9,
-                               .tls = floors[floor % 5], .tls_match = names, .tls_match_count = 1 };
+        struct connector c = { .name = "Bank", .smtp_dane = (enum mode)(i % 3), .mta_sts = (enum mode)(i / 3 % 3),
+                               .require = (enum require)(i / 9), .tls = floors[floor % 5], .tls_match = names,
+                               .tls_match_count = 1 };
 
         check_decision(a, &c, both);
         check_need(&c, dane, both);
