@@ -329,6 +329,8 @@ char *next_hop_print(const struct next_hop *hop, char ret[static NEXT_HOP_TEXT_S
 {
     char port[8] = "";
 
+    if (!hop->bracketed && hop->port == PORT_SMTP)          /* mostly, and often */
+        return memcpy(ret, hop->host.name, hop->host.length + 1u);
     if (hop->port != PORT_SMTP)
         snprintf(port, sizeof(port), ":%u", hop->port);
     snprintf(ret, NEXT_HOP_TEXT_SIZE, hop->bracketed ? "[%s]%s" : "%s%s", hop->host.name, port);

@@ -95,24 +95,37 @@ void ruleset_set_default(struct ruleset *rules, const struct connector *c)
     rules->fallback = c;
 }
 
+/* Three texts as one; each recipient needs several, so without a format. */
+static void join_key(const char *first, const char *between, const char *last, char ret[static KEY_SIZE])
+{
+    size_t a = strlen(first), b = strlen(between), c = strlen(last);
+
+    if (a + b + c >= KEY_SIZE)                  /* longer than any address: nobody's key */
+        a = b = c = 0;
+    memcpy(ret, first, a);
+    memcpy(ret + a, between, b);
+    memcpy(ret + a + b, last, c);
+    ret[a + b + c] = '\0';
+}
+
 /* The text under which a pattern is found. */
 static void key_of(const struct pattern *p, char ret[static KEY_SIZE])
 {
     switch (p->kind) {
     case PATTERN_ADDRESS:
-        snprintf(ret, KEY_SIZE, "%s@%s", p->local, p->domain);
+        join_key(p->local, "@", p->domain, ret);
         return;
     case PATTERN_DOMAIN:
-        snprintf(ret, KEY_SIZE, "%s", p->domain);
+        join_key("", "", p->domain, ret);
         return;
     case PATTERN_BELOW:
-        snprintf(ret, KEY_SIZE, ".%s", p->domain);
+        join_key("", ".", p->domain, ret);
         return;
     case PATTERN_EVERYONE:
     case PATTERN_NULL_SENDER:
         break;
     }
-    snprintf(ret, KEY_SIZE, "*");
+    join_key("", "", "*", ret);
 }
 
 static void index_patterns(struct ruleset *rules, struct index *x, uint32_t place)
@@ -352,10 +365,10 @@ static bool visit_key(const char *key, struct walk *w)
 /* `.name`, `.parent of name`, ... */
 static bool visit_below(const char *name, struct walk *w)
 {
-    char key[256];
+    char key[KEY_SIZE];
 
     for (; name != NULL; name = domain_parent(name)) {
-        snprintf(key, sizeof(key), ".%s", name);
+        join_key("", ".", name, key);
         if (visit_key(key, w))
             return true;
     }

@@ -81,6 +81,14 @@ def milter(table, world):
     with served(world, "milter", [MANDATORY], PARTNERS) as daemon:
         milter_rows(table, daemon, "milter")
         processor(table, world, daemon)
+        nothing_skipped(table, daemon, "milter")
+
+
+def nothing_skipped(table, daemon, what):
+    """However fast it was: each decision has its line in the log and its row in the trace."""
+    lines, rows = daemon.skipped()
+    table.put(f"{what}: decisions without a line in the log", [lines], "", "0")
+    table.put(f"{what}: decisions without a row in the trace", [rows], "", "0")
 
 
 def processor(table, world, daemon):
@@ -170,6 +178,7 @@ def socketmap(table, world):
             table.put(f"map, {clients} connections: p99", ratio(pairs, lambda r: r["us"]["p99"]), "x", "",
                       f"{statistics.median(o['us']['p99'] for o, _ in pairs):.0f} us")
             daemon.forget_log()
+        nothing_skipped(table, daemon, "map")
 
 
 # --- DNS

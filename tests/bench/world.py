@@ -79,7 +79,7 @@ class Daemon:
         self.milter, self.map = self.folder + "/milter.sock", self.folder + "/map.sock"
         self.control = self.folder + "/control.sock"
         self.conf = self.folder + "/danelaw.conf"
-        self.world, self.process, self.started = world, None, None
+        self.world, self.process, self.started, self.lines = world, None, None, 0
         os.makedirs(self.folder)
         shutil.chown(self.folder, USER)
         self.write(connectors, **groups)
@@ -124,7 +124,20 @@ class Daemon:
         self.forget_log()
 
     def forget_log(self):
+        """Counts the decisions in the log, and empties it."""
+        with open(self.folder + "/log", "rb") as log:
+            self.lines += sum(b" verdict=" in line for line in log)
         os.truncate(self.folder + "/log", 0)
+
+    def skipped(self):
+        """Decisions that are missing in the log, and in the trace."""
+        wait_until(lambda: self.status()["store"]["trace"]["waiting"] == 0, "the trace to be written")
+        self.forget_log()
+        status = self.status()
+        return status["counters"]["asked"] - self.lines, status["store"]["trace"]["dropped"]
+
+    def status(self):
+        return json.loads(self.cli("--json", "status").stdout)
 
 
 @contextlib.contextmanager
