@@ -21,7 +21,7 @@
 
 #define TAG_HEADER "X-Danelaw-Route"
 
-enum { TAGS_MAX = 100 * 1000, SAY_AGAIN_MS = 60 * 1000 };
+enum { TAGS_MAX = 100 * 1000, SAY_AGAIN_MS = 60 * 1000, STAGGERS = 16 };
 
 /* Frozen before smfi_main. */
 static const struct settings *settings;
@@ -333,13 +333,21 @@ static sfsistat refuse(SMFICTX *ctx, const struct answer *a)
     return *reply.code == '5' ? SMFIS_REJECT : SMFIS_TEMPFAIL;
 }
 
+/* A crowd that came at once and waits in vain is not sent away at once, too, to the harm of all others: up to 6 % earlier. */
+static int64_t stagger(int64_t patience_ms)
+{
+    static atomic_uint turn;
+
+    return patience_ms - patience_ms * (int64_t)(atomic_fetch_add(&turn, 1) % STAGGERS) / (16 * STAGGERS);
+}
+
 /* The budget is the message's: many recipients with dead DNS together wait no longer than one. */
 static void ask(struct session *s, const struct address *to, enum audience who, struct answer *ret)
 {
     int64_t start = clock_ms(), left = (int64_t)settings->milter.budget * 1000 - s->waited_ms;
     struct question q = { .rules = s->rules, .to = *to, .from = s->from, .audience = who };
 
-    engine_ask_by(judge, &q, start + (left > 0 ? left : 0), ret);
+    engine_ask_by(judge, &q, start + (left > 0 ? stagger(left) : 0), ret);
     s->waited_ms += clock_ms() - start;
 }
 

@@ -1,10 +1,12 @@
 /*
  * Sends messages through a milter as Postfix does, by many sessions at once, and prints as JSON how long it took.
  *
- * usage: load_milter [-c SESSIONS] [-m MESSAGES] [-r RECIPIENTS] [-k MESSAGES] [-n DOMAINS] [-z] [-o] [-p PATTERN] [-s SEED] [-i] SOCKET
+ * usage: load_milter [-c SESSIONS] [-m MESSAGES] [-r RECIPIENTS] [-k MESSAGES] [-t MILLISECONDS] [-n DOMAINS] [-z] [-o] [-p PATTERN]
+ *                    [-s SEED] [-i] SOCKET
  *
  *   -c  sessions at once (1)           -m  messages in all (10000)     -r  recipients of each message (1)
  *   -k  messages of one session (1)    -n  domains (1000)              -z  by Zipf's law, not all as often
+ *   -t  a session begins its next message no sooner than so long after the last one (0)
  *   -o  one domain after the other, each as often
  *   -p  recipients, with # for the number of the domain (u@p#.bench.example)
  *   -i  idle: opens its sessions, says "ready", and keeps them until its standard input ends
@@ -27,13 +29,15 @@ struct session {
     int fd;
     enum step step;
     unsigned sent, recipients, accepted;        /* messages; recipients of this one */
-    int64_t since;
+    int64_t since, begun;
+    struct session *next;                       /* of those who pause */
     struct inbox in;
 };
 
 static struct {
     const char *socket, *pattern;
     size_t sessions, messages, recipients, each, domains;
+    int64_t pace_ns;
     bool zipf, in_order, idle;
     uint64_t seed;
 } want = { .pattern = "u@p#.bench.example", .sessions = 1, .messages = 10000, .recipients = 1, .each = 1, .domains = 1000, .seed = 1 };
@@ -41,6 +45,7 @@ static struct {
 static struct choice domains;
 static struct series rcpt, end;
 static size_t begun, done, ready, replies[256];
+static struct session *pausing, **last_pausing = &pausing;     /* in the order in which they go on */
 static int watched;
 
 /* Packets: a length, a command, words that each end with a NUL. Macros and the command they are for go out in one piece. */
@@ -129,6 +134,7 @@ static void send_mail(struct session *s)
     struct packet p = { 0 };
 
     begun++;
+    s->begun = now_ns();
     s->recipients = s->accepted = 0;
     put_macros(&p, 'M', macros, 6);
     packet_begin(&p, 'M');
@@ -190,9 +196,8 @@ static void session_close(struct session *s)
     s->fd = -1;
 }
 
-static void message_done(struct session *s)
+static void go_on(struct session *s)
 {
-    done++;
     if (begun >= want.messages) {
         session_close(s);
     } else if (++s->sent >= want.each) {
@@ -201,6 +206,36 @@ static void message_done(struct session *s)
     } else {
         send_mail(s);
     }
+}
+
+static void message_done(struct session *s)
+{
+    done++;
+    if (now_ns() >= s->begun + want.pace_ns) {
+        go_on(s);
+        return;
+    }
+    s->next = NULL;
+    *last_pausing = s;
+    last_pausing = &s->next;
+}
+
+/* Gives the milliseconds until the next one goes on; -1: nobody pauses. */
+static int end_pauses(void)
+{
+    struct session *s;
+    int64_t left;
+
+    while ((s = pausing) != NULL) {
+        left = s->begun + want.pace_ns - now_ns();
+        if (left > 0)
+            return (int)(left / 1000000) + 1;
+        pausing = s->next;
+        if (pausing == NULL)
+            last_pausing = &pausing;
+        go_on(s);
+    }
+    return -1;
 }
 
 static void rcpt_answered(struct session *s, char reply)
@@ -304,7 +339,7 @@ static void run(struct session *sessions)
     for (i = 0; i < want.sessions; i++)
         session_open(&sessions[i]);
     while (want.idle ? ready < want.sessions : done < want.messages) {
-        count = epoll_wait(watched, events, 256, -1);
+        count = epoll_wait(watched, events, 256, end_pauses());
         for (k = 0; k < count; k++)
             on_input(events[k].data.ptr);
     }
@@ -322,12 +357,13 @@ static void read_arguments(int argc, char **argv)
 {
     int option;
 
-    while ((option = getopt(argc, argv, "c:m:r:k:n:p:s:zoi")) != -1) {
+    while ((option = getopt(argc, argv, "c:m:r:k:t:n:p:s:zoi")) != -1) {
         switch (option) {
         case 'c': want.sessions = strtoul(optarg, NULL, 10); break;
         case 'm': want.messages = strtoul(optarg, NULL, 10); break;
         case 'r': want.recipients = strtoul(optarg, NULL, 10); break;
         case 'k': want.each = strtoul(optarg, NULL, 10); break;
+        case 't': want.pace_ns = strtol(optarg, NULL, 10) * 1000000; break;
         case 'n': want.domains = strtoul(optarg, NULL, 10); break;
         case 'p': want.pattern = optarg; break;
         case 's': want.seed = strtoul(optarg, NULL, 10); break;
@@ -338,8 +374,8 @@ static void read_arguments(int argc, char **argv)
         }
     }
     if (optind != argc - 1 || want.sessions == 0 || want.recipients == 0 || want.domains == 0)
-        give_up("usage: load_milter [-c SESSIONS] [-m MESSAGES] [-r RECIPIENTS] [-k MESSAGES] [-n DOMAINS] [-z] [-o] [-p PATTERN] "
-                "[-s SEED] [-i] SOCKET");
+        give_up("usage: load_milter [-c SESSIONS] [-m MESSAGES] [-r RECIPIENTS] [-k MESSAGES] [-t MILLISECONDS] [-n DOMAINS] [-z] "
+                "[-o] [-p PATTERN] [-s SEED] [-i] SOCKET");
     want.socket = argv[optind];
 }
 
