@@ -335,7 +335,7 @@ static void say(enum log_level level, const char *format, va_list args) __attrib
 static void say(enum log_level level, const char *format, va_list args)
 {
     size_t head = strlen(heads[level]), length, most = LINE_SIZE - head - 2;
-    char line[LINE_SIZE];
+    UNCLEARED char line[LINE_SIZE];
     int body;
 
     if ((int)level > atomic_load(&loudest))
