@@ -164,16 +164,17 @@ struct road road_of_address(const struct ruleset *rules, const struct address *t
 static void add_askers_of(const struct ruleset *rules, const struct pattern *key, const char *transport,
                           struct connector_list *ret)
 {
-    struct road road = road_of_any(rules, key);
     struct connector_list list = { 0 };
+    struct road road;
     size_t i;
 
-    if (road.route == NULL || road.hosts_of != NULL || !same_transport(road.route, transport))
-        return;
     ruleset_candidates(rules, key, &list);
-    for (i = 0; i < list.count; i++) {
-        if (!list.items[i]->is_default)
-            connector_list_add(ret, list.items[i]);
+    road = road_of_list(rules, key, &list);
+    if (road.route != NULL && road.hosts_of == NULL && same_transport(road.route, transport)) {
+        for (i = 0; i < list.count; i++) {
+            if (!list.items[i]->is_default)
+                connector_list_add(ret, list.items[i]);
+        }
     }
     connector_list_done(&list);
 }
