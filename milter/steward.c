@@ -23,6 +23,7 @@ enum {
     EXIT_GOOD = 0, EXIT_TEMPORARY = 75, EXIT_CONFIG = 78,
     JOBS_MAX = 64,
     RULES_LARGE = 1000,
+    TIDY_MS = 10 * 60 * 1000,
     FADE_MS = 2 * 1000,                 /* by then nobody has rules any more that others have replaced, but for some sessions */
 };
 
@@ -53,7 +54,7 @@ struct steward {
     bool tables_good GUARDED_BY(lock);
     int64_t tables_at;                      /* steward thread only, as is all below */
     uint64_t tables_seen;                   /* what they looked like when we had seen to them */
-    int64_t tidy_at;                        /* when to give back what a reload has left; 0: never */
+    int64_t tidy_at;                        /* when to give memory back */
 };
 
 /* One log line for each line of text. */
@@ -411,22 +412,20 @@ static int64_t earlier(int64_t a, int64_t b)
     return a < b ? a : b;
 }
 
-/* The old rules lay between things that stay, so that what they took is only given back when asked for. */
+/* Old rules, and what a rush of mail took for a moment, lay between things that stay: malloc only gives that back when told to. */
 static void tidy(struct steward *s)
 {
-    if (s->tidy_at == 0 || clock_ms() < s->tidy_at)
+    if (clock_ms() < s->tidy_at)
         return;
     malloc_trim(0);
-    s->tidy_at = 0;
+    s->tidy_at = clock_ms() + TIDY_MS;
 }
 
 static int64_t wake_at(struct steward *s)
 {
     bool is_written = strcmp(s->config->settings.tables.mta, "none") != 0;
-    int64_t next = overriding_next(s->overriding), now = clock_ms(), at = s->tables_at, left;
+    int64_t next = overriding_next(s->overriding), now = clock_ms(), at = earlier(s->tables_at, s->tidy_at), left;
 
-    if (s->tidy_at != 0)
-        at = earlier(at, s->tidy_at);
     if (is_written)
         at = earlier(at, now + TABLES_LOOK_MS);
     if (next == 0)
@@ -500,6 +499,7 @@ struct ruleset *steward_rules(struct steward *s)
 void steward_start(struct steward *s, struct engine *engine)
 {
     s->engine = engine;
+    s->tidy_at = clock_ms() + TIDY_MS;
     thread_start(&s->thread, "steward", steward_body, s);
 }
 
