@@ -217,29 +217,41 @@ void address_parse(const char *spoken, struct address *ret)
         ret->kind = ADDRESS_DOMAIN;
 }
 
+/* Each decision prints two or three, so without a format. Cuts off what does not fit. */
+static char *print_parts(const char *const parts[], size_t count, char *ret, size_t size)
+{
+    size_t at = 0, length, i;
+
+    for (i = 0; i < count; i++) {
+        length = strlen(parts[i]);
+        if (length > size - 1 - at)
+            length = size - 1 - at;
+        memcpy(ret + at, parts[i], length);
+        at += length;
+    }
+    ret[at] = '\0';
+    return ret;
+}
+
 char *address_print(const struct address *a, char *ret, size_t size)
 {
     char local[ADDRESS_LOCAL_SIZE];
+    const char *const parts[] = { local, "@", "[", a->domain.name, "]" };
 
     text_printable(a->local, false, local, sizeof(local));
     switch (a->kind) {
     case ADDRESS_NULL:
-        snprintf(ret, size, "%s", "");
-        return ret;
+        return print_parts(parts, 0, ret, size);
     case ADDRESS_BARE:
-        snprintf(ret, size, "%s", local);
-        return ret;
+        return print_parts(parts, 1, ret, size);
     case ADDRESS_DOMAIN:
-        snprintf(ret, size, "%s@%s", local, a->domain.name);
-        return ret;
+        return print_parts((const char *const[]){ local, "@", a->domain.name }, 3, ret, size);
     case ADDRESS_LITERAL:
-        snprintf(ret, size, "%s@[%s]", local, a->domain.name);
-        return ret;
+        return print_parts(parts, COUNT_OF(parts), ret, size);
     case ADDRESS_UNUSABLE:
         break;
     }
-    snprintf(ret, size, "%s@?", local);
-    return ret;
+    return print_parts((const char *const[]){ local, "@?" }, 2, ret, size);
 }
 
 void address_fold_local(const struct address *a, char ret[static ADDRESS_LOCAL_SIZE])

@@ -362,14 +362,11 @@ static bool visit_key(const char *key, struct walk *w)
     return rank != NULL && w->visit(w, rank);
 }
 
-/* `.name`, `.parent of name`, ... */
-static bool visit_below(const char *name, struct walk *w)
+/* `.parent`, `.parent of parent`, ... as they stand in the name itself. */
+static bool visit_parents(const char *name, struct walk *w)
 {
-    char key[KEY_SIZE];
-
-    for (; name != NULL; name = domain_parent(name)) {
-        join_key("", ".", name, key);
-        if (visit_key(key, w))
+    while ((name = domain_parent(name)) != NULL) {
+        if (visit_key(name - 1, w))
             return true;
     }
     return false;
@@ -388,11 +385,12 @@ static void walk_ranks(const struct pattern *from, struct walk *w)
     case PATTERN_DOMAIN:
         if (visit_key(from->domain, w))
             return;
-        if (domain_parent(from->domain) != NULL && visit_below(domain_parent(from->domain), w))
+        if (visit_parents(from->domain, w))
             return;
         break;
     case PATTERN_BELOW:
-        if (visit_below(from->domain, w))
+        key_of(from, key);
+        if (visit_key(key, w) || visit_parents(from->domain, w))
             return;
         break;
     case PATTERN_EVERYONE:

@@ -437,7 +437,8 @@ static sfsistat judge_recipient(SMFICTX *ctx, struct session *s, char **argument
     ask(s, &to, who, &answer);
     reply = answer.refuse ? refuse(ctx, &answer) : check_road(ctx, &to, arguments, &answer);
     if (reply == SMFIS_CONTINUE) {
-        note_route(s, as_said(arguments, &to) ? wanted_route(&answer, &to) : "");
+        if (settings->milter.tag)
+            note_route(s, as_said(arguments, &to) ? wanted_route(&answer, &to) : "");
         s->recipients++;
     }
     tell(ctx, s, &to, &answer);
