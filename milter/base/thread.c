@@ -6,6 +6,8 @@
 #include <errno.h>
 #include <signal.h>
 
+enum { STACK = 8 * 1024 * 1024 };       /* of which only what is used takes memory */
+
 void mutex_init(struct mutex *m)
 {
     pthread_mutex_init(&m->raw, NULL);
@@ -66,12 +68,16 @@ bool signal_wait_until(struct signal *s, struct mutex *m, int64_t until_ms)
 void thread_start(pthread_t *ret, const char *name, void *(*body)(void *), void *argument)
 {
     sigset_t all, before;
+    pthread_attr_t how;
 
+    pthread_attr_init(&how);
+    pthread_attr_setstacksize(&how, STACK);
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &before);
-    errno = pthread_create(ret, NULL, body, argument);
+    errno = pthread_create(ret, &how, body, argument);
     if (errno != 0)
         mem_lack("another thread");
+    pthread_attr_destroy(&how);
     pthread_setname_np(*ret, name);
     pthread_sigmask(SIG_SETMASK, &before, NULL);
 }

@@ -100,7 +100,7 @@ static void join_key(const char *first, const char *between, const char *last, c
 {
     size_t a = strlen(first), b = strlen(between), c = strlen(last);
 
-    if (a + b + c >= KEY_SIZE)                  /* longer than any address: nobody's key */
+    if (a + b + c >= KEY_SIZE)                  /* never: no address is as long */
         a = b = c = 0;
     memcpy(ret, first, a);
     memcpy(ret + a, between, b);

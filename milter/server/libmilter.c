@@ -11,7 +11,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { BACKLOG = 1024, DESCRIPTORS_AT_START = 256, LOOK_MS = 1000, STOP_MS = 12 * 1000, STACK = 256 * 1024 };
+enum { BACKLOG = 1024, DESCRIPTORS_AT_START = 256, LOOK_MS = 1000, STOP_MS = 12 * 1000, STACK = 512 * 1024 };
 
 /* Frozen before smfi_main. */
 static struct {
@@ -131,7 +131,8 @@ static bool await_end(bool *ret_served)
 
 /*
  * libmilter makes and ends threads as sessions come and go. glibc keeps 40 MB of stacks for the next ones: of the usual 8 MB
- * these are five, and each thread past them is mapped, filled and unmapped.
+ * these are five, and each thread past them is mapped, filled and unmapped. It is the preset of all threads that say nothing
+ * else: ours do (thread_start()), and libunbound's has room enough.
  */
 static void keep_stacks_small(void)
 {

@@ -53,11 +53,16 @@ static void on_writable(evutil_socket_t fd, short what, void *stream)
     s->face->ready(s->self);
 }
 
-/* Where the loop can't listen any more the connection ends as if it had been idle. */
+/* The connection ends as if it had been idle, but not inside the call. */
+static void give_up(struct stream *s)
+{
+    event_active(s->readable, EV_TIMEOUT, 0);
+}
+
 static void listen_for(struct stream *s, struct event *what)
 {
     if (event_add(what, s->idle) != 0)
-        event_active(s->readable, EV_TIMEOUT, 0);
+        give_up(s);
 }
 
 struct stream *stream_new(struct event_base *loop, int fd, unsigned idle_seconds, size_t input_most, const struct stream_face *face,
@@ -110,8 +115,10 @@ void stream_send(struct stream *s, const void *bytes, size_t length)
 
     if (evbuffer_get_length(s->out) == 0)
         sent = send(s->fd, bytes, length, MSG_DONTWAIT | MSG_NOSIGNAL);
-    if (sent < 0 && errno != EAGAIN && errno != EINTR)
-        return;                             /* the next read says so, too */
+    if (sent < 0 && errno != EAGAIN && errno != EINTR) {
+        give_up(s);                         /* never an answer less: the next would be taken for it */
+        return;
+    }
     if (sent < 0)
         sent = 0;
     if ((size_t)sent == length)

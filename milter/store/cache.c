@@ -39,7 +39,7 @@ enum {
 struct shard {
     struct mutex lock;
     struct cache_table table GUARDED_BY(lock);
-    size_t pinned GUARDED_BY(lock), searching GUARDED_BY(lock);
+    size_t pinned GUARDED_BY(lock), searching GUARDED_BY(lock), fat GUARDED_BY(lock);
     unsigned slice GUARDED_BY(lock);    /* where cache_due() goes on */
     struct cache_states states GUARDED_BY(lock);
 };
@@ -90,6 +90,11 @@ static void set_pinned_locked(struct cache *m, struct shard *s, struct cache_ent
     }
 }
 
+static bool is_fat(const struct cache_entry *e)
+{
+    return cache_entry_weight(e) > FAT;
+}
+
 /* Takes found (or NULL) in the place of what lies there. */
 static void put_found_locked(struct cache *m, struct shard *s, struct cache_entry *e, struct evidence *found) HOLDING(s->lock)
 {
@@ -104,7 +109,9 @@ static void put_found_locked(struct cache *m, struct shard *s, struct cache_entr
         s->states.sts[found->sts]++;
     }
     weigh(m, e, false);
+    s->fat -= is_fat(e);
     e->found = found;
+    s->fat += is_fat(e);
     weigh(m, e, true);
     evidence_unref(old);
 }
@@ -168,9 +175,9 @@ static bool evict_anywhere(struct cache *m)
 
 static struct cache_entry *victim_locked(struct shard *s) HOLDING(s->lock)
 {
-    struct cache_entry *e = cache_table_fattest(&s->table);
+    struct cache_entry *e = s->fat == 0 ? NULL : cache_table_fattest(&s->table);
 
-    return e == NULL || cache_entry_weight(e) > FAT ? e : cache_table_idle(&s->table);
+    return e != NULL && is_fat(e) ? e : cache_table_idle(&s->table);
 }
 
 static void trim_locked(struct cache *m, struct shard *s) HOLDING(s->lock)

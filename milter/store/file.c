@@ -61,13 +61,10 @@ static const char *const steps[] = {
     "CREATE TRIGGER trace_more AFTER INSERT ON trace BEGIN UPDATE trace_size SET rows = rows + 1; END;"
     "CREATE TRIGGER trace_less AFTER DELETE ON trace BEGIN UPDATE trace_size SET rows = rows - 1; END;",
     /* What a row costs must not grow with the file: see trace_blocks.c. */
+    "DROP INDEX trace_queue_id;", "DROP INDEX trace_recipient;", "DROP INDEX trace_domain;", "DROP INDEX trace_connector;",
+    "DROP INDEX trace_verdict;",
     "DROP TRIGGER trace_more;"
     "DROP TRIGGER trace_less;"
-    "DROP INDEX trace_queue_id;"
-    "DROP INDEX trace_recipient;"
-    "DROP INDEX trace_domain;"
-    "DROP INDEX trace_connector;"
-    "DROP INDEX trace_verdict;"
     "CREATE TABLE trace_blocks (first INTEGER PRIMARY KEY, last INTEGER NOT NULL, rows INTEGER NOT NULL, marks BLOB NOT NULL);"
     "CREATE TABLE trace_gaps (first INTEGER PRIMARY KEY, last INTEGER NOT NULL);"
     "ALTER TABLE trace_size ADD COLUMN upto INTEGER NOT NULL DEFAULT 0;"
@@ -312,7 +309,7 @@ static enum look look_for_damage(sqlite3 *db, const char *path, struct fault *wh
 }
 
 /* Another process may be doing the same: the version counts that stands once we may write. */
-static int raise_schema(sqlite3 *db)
+static int raise_step(sqlite3 *db, int64_t *ret_version)
 {
     char say[64];
     int64_t version = 0;
@@ -323,11 +320,23 @@ static int raise_schema(sqlite3 *db)
     code = ask_number(db, "PRAGMA user_version", &version);
     if (code == SQLITE_ROW)
         code = version >= 0 && version <= SCHEMA ? SQLITE_OK : SQLITE_SCHEMA;
-    for (; code == SQLITE_OK && version < SCHEMA; version++)
-        code = sqlite3_exec(db, steps[version], NULL, NULL, NULL);
-    snprintf(say, sizeof(say), "PRAGMA user_version = %d; COMMIT", SCHEMA);
+    if (code == SQLITE_OK && version < SCHEMA)
+        code = sqlite3_exec(db, steps[version++], NULL, NULL, NULL);
+    snprintf(say, sizeof(say), "PRAGMA user_version = %d; COMMIT", (int)version);
     if (code == SQLITE_OK)
         code = sqlite3_exec(db, say, NULL, NULL, NULL);
+    *ret_version = version;
+    return code;
+}
+
+/* A step at a time, so that no more than one has to lie on the disk twice. */
+static int raise_schema(sqlite3 *db)
+{
+    int64_t version = 0;
+    int code = SQLITE_OK;
+
+    while (code == SQLITE_OK && version < SCHEMA)
+        code = raise_step(db, &version);
     return code;
 }
 

@@ -233,10 +233,10 @@ bool trace_blocks_trim(struct trace_blocks *b, struct writer *w, int64_t before,
 {
     int64_t end;
 
-    if (b->counted < most && b->open > 0 && !close_block(b, w))
-        return false;                       /* else none behind upto is among the oldest */
     if (!find_end(w, before, most, &end, ret_more))
         return false;
+    if (end > b->upto && b->open > 0 && !close_block(b, w))
+        return false;                       /* only what is counted goes */
     end = end > b->upto ? b->upto : end;
     if (!say(w, "DELETE FROM trace WHERE at <= ?1", end, 0))
         return false;

@@ -1,7 +1,7 @@
 /*
- * A token is a hash of a column and its text. Each sets BITS bits of the marks; with a thousand rows of a thousand different
- * recipients, two marks in a hundred say yes to a token that is not there, mostly it is far fewer. The hash has no key: who
- * chooses recipients so that theirs share bits with others makes a search slower, and no more than that.
+ * A token is a hash of a column and its text. Each sets BITS bits of the marks; of a thousand rows that have nothing in common
+ * but their connector, one block in twenty says yes to a token that is not there, of most mail far fewer. The hash has no key:
+ * who chooses recipients so that theirs share bits with others makes a search slower, and no more than that.
  */
 #include "store/trace_marks.h"
 

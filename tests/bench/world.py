@@ -59,10 +59,14 @@ class World:
                       f'zone:\n name: "bench"\n zonefile: "{self.zones.zone_file("bench")}"\n')
         self.spawn("nsd", "-d", "-c", conf)
         self.spawn(TOOLS + "/slow_dns", DELAYED, "53", ROOT_SERVER, "53", str(DELAY_MS), "hang.bench")
-        self.spawn(TOOLS + "/null_milter", "-w", ".hang.bench>:3000", MILTER)
+        self.null_milter = self.start_null_milter(MILTER)
         self.null_map = self.spawn(TOOLS + "/null_map", MAP)
-        self.null_milter = self.children[-2]
-        wait_until(lambda: os.path.exists(MILTER) and os.path.exists(MAP), "the null servers")
+        wait_until(lambda: os.path.exists(MAP), "the null map")
+
+    def start_null_milter(self, path):
+        child = self.spawn(TOOLS + "/null_milter", "-w", ".hang.bench>:3000", path)
+        wait_until(lambda: os.path.exists(path), "the null filter")
+        return child
 
     def spawn(self, *argv):
         with open(ROOT + "/log/children", "ab") as log:
