@@ -22,8 +22,9 @@
 #include "store/writer.h"
 
 enum {
-    BATCH = 500,                        /* jobs in one transaction */
+    BATCH = 4096,                       /* jobs in one transaction */
     LINGER_MS = 100,                    /* how long the first of a batch waits for more */
+    LINGER_LONG_MS = 500,               /* where all may be dispensed with: each time the writer wakes it is in the way of mail */
     RETRY_MS = 5000,
     DOUBT_MS = 10 * 60 * 1000,
     SAY_DROPS_MS = 60 * 1000,
@@ -49,6 +50,7 @@ struct store {
     struct signal work, left;
     struct store_job *first GUARDED_BY(lock), **last GUARDED_BY(lock);
     size_t waiting GUARDED_BY(lock), at_work GUARDED_BY(lock);
+    bool urgent GUARDED_BY(lock);       /* some that wait must be kept */
     struct store_watcher *watchers GUARDED_BY(lock);
     struct store_status status GUARDED_BY(lock);
     bool suspect GUARDED_BY(lock);      /* a reader found the file broken */
@@ -314,6 +316,7 @@ static struct store_job *take_batch_locked(struct store *s) HOLDING(s->lock)
     *end = NULL;
     s->waiting -= n;
     s->at_work = n;
+    s->urgent = s->first != NULL;           /* what is left has waited already */
     return batch;
 }
 
@@ -379,7 +382,7 @@ static bool go_on_stopping_locked(struct store *s, int64_t now) HOLDING(s->lock)
 /* Waits for work and lets it gather. false: time to go. */
 static bool await_work(struct store *s)
 {
-    int64_t since = 0, now;
+    int64_t since = 0, until, now;
     bool go_on;
 
     mutex_lock(&s->lock);
@@ -397,9 +400,10 @@ static bool await_work(struct store *s)
         }
         if (since == 0)
             since = now;
-        if (now >= since + LINGER_MS || s->waiting >= BATCH)
+        until = since + (s->urgent || s->suspect || s->renew ? LINGER_MS : LINGER_LONG_MS);
+        if (now >= until || s->waiting >= BATCH)
             break;
-        signal_wait_until(&s->work, &s->lock, since + LINGER_MS);
+        signal_wait_until(&s->work, &s->lock, until);
     }
     go_on = !s->stopping || go_on_stopping_locked(s, now);
     mutex_unlock(&s->lock);
@@ -544,10 +548,12 @@ void store_status(struct store *s, struct store_status *ret)
 
 void store_push(struct store *s, struct store_job *job)
 {
-    bool room;
+    bool room, first_urgent;
 
     job->next = NULL;
     mutex_lock(&s->lock);
+    first_urgent = !job->dispensable && !s->urgent;
+    s->urgent |= !job->dispensable;
     room = s->waiting < (job->dispensable ? MOST_DISPENSABLE : MOST_WAITING);
     if (room) {
         *s->last = job;
@@ -557,7 +563,7 @@ void store_push(struct store *s, struct store_job *job)
         s->status.dropped++;
         s->renew |= !job->dispensable;
     }
-    if (s->waiting == 1 || s->waiting == BATCH || !s->status.good)
+    if (s->waiting == 1 || s->waiting == BATCH || first_urgent || !s->status.good)
         signal_one(&s->work);
     mutex_unlock(&s->lock);
     if (!room)
