@@ -11,10 +11,13 @@
 #include "base/netstring.h"
 #include "server/sendmail.h"
 #include "server/socketmap.h"
+#include "server/stream.h"
 #include "wire.h"
 
 #include <event2/buffer.h>
 #include <event2/bufferevent.h>
+#include <event2/event.h>
+#include <stdlib.h>
 #include <string.h>
 
 enum { REQUEST_MAX = 10000, REPLY_MAX = 20100, WAITING = 64, LATE = 1, LEAVES = 2, IMPATIENT = 4 };
@@ -25,6 +28,65 @@ static struct bufferevent *wire;
 static uint8_t mood;                    /* of the engine: bits as above, the rest which answer */
 static struct pending *waiting[WAITING];
 static size_t waiting_count;
+
+/* The stream, whose socket is the wire in memory */
+
+struct stream {
+    struct bufferevent *end;
+    const struct stream_face *face;
+    void *self;
+};
+
+static void on_ready(struct bufferevent *end, void *stream)
+{
+    (void)end;
+    ((struct stream *)stream)->face->ready(((struct stream *)stream)->self);
+}
+
+static void on_gone(struct bufferevent *end, short what, void *stream)
+{
+    (void)end, (void)what;
+    ((struct stream *)stream)->face->gone(((struct stream *)stream)->self);
+}
+
+struct stream *stream_new(struct event_base *loop, int fd, unsigned idle_seconds, size_t input_most, const struct stream_face *face,
+                          void *self)
+{
+    struct stream *s = mem_zero(sizeof(*s));
+
+    must(idle_seconds > 0);
+    *s = (struct stream){ .end = bufferevent_socket_new(loop, fd, BEV_OPT_CLOSE_ON_FREE), .face = face, .self = self };
+    bufferevent_setcb(s->end, on_ready, on_ready, on_gone, s);
+    bufferevent_setwatermark(s->end, EV_READ, 0, input_most);
+    bufferevent_enable(s->end, EV_READ | EV_WRITE);
+    return s;
+}
+
+void stream_free(struct stream *s)
+{
+    bufferevent_free(s->end);
+    free(s);
+}
+
+struct evbuffer *stream_input(struct stream *s)
+{
+    return bufferevent_get_input(s->end);
+}
+
+void stream_go_on(struct stream *s)
+{
+    (void)s;                            /* a bufferevent sees by itself that there is room */
+}
+
+void stream_send(struct stream *s, const void *bytes, size_t length)
+{
+    bufferevent_write(s->end, bytes, length);
+}
+
+size_t stream_unsent(const struct stream *s)
+{
+    return evbuffer_get_length(bufferevent_get_output(s->end));
+}
 
 /* The engine */
 
