@@ -129,19 +129,28 @@ static bool await_end(bool *ret_served)
     return ended;
 }
 
+static void *do_nothing(void *nothing)
+{
+    return nothing;
+}
+
 /*
  * libmilter makes and ends threads as sessions come and go. glibc keeps 40 MB of stacks for the next ones: of the usual 8 MB
  * these are five, and each thread past them is mapped, filled and unmapped. It is the preset of all threads that say nothing
- * else: ours do (thread_start()), and libunbound's has room enough.
+ * else: ours do (thread_start()), and libunbound's has room enough. Where a library wants more of each stack than that for
+ * itself, as a sanitizer does, no thread could start: then all stays as it is.
  */
 static void keep_stacks_small(void)
 {
     pthread_attr_t how;
+    pthread_t trial;
 
     if (pthread_getattr_default_np(&how) != 0)
         return;
-    if (pthread_attr_setstacksize(&how, STACK) == 0)
+    if (pthread_attr_setstacksize(&how, STACK) == 0 && pthread_create(&trial, &how, do_nothing, NULL) == 0) {
+        pthread_join(trial, NULL);
         pthread_setattr_default_np(&how);
+    }
     pthread_attr_destroy(&how);
 }
 
