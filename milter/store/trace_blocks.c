@@ -87,6 +87,7 @@ static bool close_block(struct trace_blocks *b, struct writer *w)
 static bool mark(struct trace_blocks *b, struct writer *w, int64_t at, const struct trace_keys *keys)
 {
     trace_marks_add(b->marks, keys);
+    b->first = b->open == 0 || at < b->first ? at : b->first;
     b->last = b->open == 0 || at > b->last ? at : b->last;
     return ++b->open < TRACE_BLOCK || close_block(b, w);
 }
@@ -235,7 +236,7 @@ bool trace_blocks_trim(struct trace_blocks *b, struct writer *w, int64_t before,
 
     if (!find_end(w, before, most, &end, ret_more))
         return false;
-    if (end > b->upto && b->open > 0 && !close_block(b, w))
+    if (b->open > 0 && end >= b->first && !close_block(b, w))
         return false;                       /* only what is counted goes */
     end = end > b->upto ? b->upto : end;
     if (!say(w, "DELETE FROM trace WHERE at <= ?1", end, 0))

@@ -16,7 +16,7 @@ struct trace_blocks {
     int64_t counted, upto;                  /* as trace_size has them */
     /* The rows behind upto, of which the next block will be */
     size_t open;
-    int64_t last;
+    int64_t first, last;
     uint8_t marks[TRACE_MARKS_SIZE];
 };
 

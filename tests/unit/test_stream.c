@@ -157,6 +157,21 @@ static void who_closes_is_gone_and_what_waits_with_him(void **unused)
     assert_int_equal(gone, 1);
 }
 
+/* A question that got no answer would have the next one's. */
+static void who_can_not_be_sent_an_answer_is_let_go_but_not_inside(void **unused)
+{
+    int i;
+
+    (void)unused;
+    open_stream(60);
+    shutdown(far_end, SHUT_RD);
+    stream_send(stream, "lost", 4);
+    assert_int_equal(gone, 0);
+    for (i = 0; i < 10 && gone == 0; i++)
+        turn();
+    assert_int_equal(gone, 1);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -164,6 +179,7 @@ int main(void)
         cmocka_unit_test_teardown(what_the_socket_does_not_take_follows_in_order, close_stream),
         cmocka_unit_test_teardown(input_that_nobody_takes_stays_in_the_kernel, close_stream),
         cmocka_unit_test_teardown(who_is_idle_is_let_go, close_stream),
+        cmocka_unit_test_teardown(who_can_not_be_sent_an_answer_is_let_go_but_not_inside, close_stream),
         cmocka_unit_test_teardown(who_closes_is_gone_and_what_waits_with_him, close_stream),
     };
 

@@ -459,13 +459,9 @@ static void two_processes_may_write_to_one_file(void **state)
     assert_int_equal(sql(UNEVEN), 0);
 }
 
-static void a_file_of_before_is_searched_and_covered(void **state)
+/* Makes the file what it was with five indexes. */
+static void go_back(void)
 {
-    int64_t now = clock_wall_ms();
-
-    (void)state;
-    note_many(now - 500000, 10000);
-    close_life(&life);
     sql_all("DROP TABLE trace_blocks; DROP TABLE trace_gaps; DROP TABLE trace_size; CREATE TABLE trace_size (rows INTEGER NOT NULL);"
             "CREATE INDEX trace_queue_id ON trace (queue_id) WHERE queue_id IS NOT NULL;"
             "CREATE INDEX trace_recipient ON trace (recipient COLLATE NOCASE); CREATE INDEX trace_domain ON trace (domain);"
@@ -475,6 +471,16 @@ static void a_file_of_before_is_searched_and_covered(void **state)
             "CREATE TRIGGER trace_more AFTER INSERT ON trace BEGIN UPDATE trace_size SET rows = rows + 1; END;"
             "CREATE TRIGGER trace_less AFTER DELETE ON trace BEGIN UPDATE trace_size SET rows = rows - 1; END;"
             "PRAGMA user_version = 5");
+}
+
+static void a_file_of_before_is_searched_and_covered(void **state)
+{
+    int64_t now = clock_wall_ms();
+
+    (void)state;
+    note_many(now - 500000, 10000);
+    close_life(&life);
+    go_back();
     assert_int_equal(find((struct trace_filter){ .queue_id = "4g500" }).count, 2);      /* without a daemon */
     open_life(&life, PLENTY);
     all_is_well();
@@ -484,6 +490,38 @@ static void a_file_of_before_is_searched_and_covered(void **state)
     all_is_well();
     assert_int_equal(sql(UNEVEN), 0);
     assert_int_equal(sql("SELECT count(*) FROM sqlite_master WHERE type IN ('index', 'trigger') AND tbl_name = 'trace'"), 0);
+}
+
+static void who_died_on_the_way_to_another_schema_goes_on_there(void **state)
+{
+    int64_t now = clock_wall_ms();
+
+    (void)state;
+    note_many(now - 500000, 3000);
+    close_life(&life);
+    go_back();
+    sql_all("DROP INDEX trace_queue_id; DROP INDEX trace_recipient; PRAGMA user_version = 7");
+    open_life(&life, PLENTY);
+    note_many(now - 300000, 1000);
+    until_sql(GAP_COUNT, 0);
+    all_is_well();
+    assert_int_equal(sql("SELECT count(*) FROM sqlite_master WHERE type IN ('index', 'trigger') AND tbl_name = 'trace'"), 0);
+}
+
+static void tending_makes_no_blocks_of_a_small_trace(void **state)
+{
+    int64_t now = clock_wall_ms();
+    int i;
+
+    (void)state;
+    for (i = 0; i < 5; i++) {
+        note_many(now - 500000 + 10000 * i, 5);
+        trace_tend(life.trace, now);
+        settle(&life);
+    }
+    note_many(now - 100000, 1);                                 /* written behind the last tending */
+    assert_int_equal(sql(BLOCK_COUNT), 0);
+    all_is_well();
 }
 
 static void rows_that_another_program_wrote_are_reckoned_with(void **state)
@@ -581,6 +619,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_batch_that_is_undone_counts_nothing_twice, begin, end),
         cmocka_unit_test_setup_teardown(two_processes_may_write_to_one_file, begin, end),
         cmocka_unit_test_setup_teardown(a_file_of_before_is_searched_and_covered, begin, end),
+        cmocka_unit_test_setup_teardown(who_died_on_the_way_to_another_schema_goes_on_there, begin, end),
+        cmocka_unit_test_setup_teardown(tending_makes_no_blocks_of_a_small_trace, begin, end),
         cmocka_unit_test_setup_teardown(rows_that_another_program_wrote_are_reckoned_with, begin, end),
         cmocka_unit_test_setup_teardown(blocks_go_with_their_rows, begin, end),
     };
